@@ -1,0 +1,308 @@
+"""The composition root: settings to the wired application; must hold no rule of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pydicom import config as pydicom_config
+
+from archive import audit, logs
+from archive.audit import Entry
+from archive.clock import utc_now
+from archive.config import PeerSettings, Settings, mask_url
+from archive.dimse import command as dimse
+from archive.dimse import tls
+from archive.dimse.association import Limits
+from archive.dimse.commitment import CommitmentHandler, ReportCourier
+from archive.dimse.echo import handle_echo
+from archive.dimse.find import FindHandler
+from archive.dimse.get import GetHandler
+from archive.dimse.move import MoveHandler
+from archive.dimse.recorder import AssociationRecorder
+from archive.dimse.requestor import Connect, Destination, request_association
+from archive.dimse.server import Handler, Server
+from archive.dimse.store import StoreHandler
+from archive.errors import ArchiveError, ConfigError
+from archive.index import journal
+from archive.index.session import Database
+from archive.services.adopt import Adopt
+from archive.services.commitment import CommitmentReporter, Commitments
+from archive.services.committer import Committer
+from archive.services.find import Find
+from archive.services.fixity import Fixity
+from archive.services.importer import Importer
+from archive.services.ingest import Ingest
+from archive.services.lock import hold_home
+from archive.services.quarantine import Quarantine, iter_quarantine
+from archive.services.rebuild import Rebuild
+from archive.services.reports import (
+    AuditItem,
+    AuditReport,
+    ImportReport,
+    Progress,
+    QuarantineItem,
+    RebuildReport,
+    StatusReport,
+    VerifyReport,
+)
+from archive.services.retrieve import Retrieve
+from archive.services.status import Status
+from tiering.disk import OsDisk
+from tiering.landing import LandingArea
+
+_MIB = 1024 * 1024
+_GRACE_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
+_log = logs.get(__name__)
+
+# Real archives are full of values the standard forbids; each would cost a warning, none is ours to judge.
+pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+pydicom_config.settings.writing_validation_mode = pydicom_config.IGNORE
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What serving and the offline commands share: index, journal and the way in."""
+
+    settings: Settings
+    disk: OsDisk
+    database: Database
+    committer: Committer
+    ingest: Ingest
+
+
+@contextmanager
+def open_core(settings: Settings) -> Iterator[Core]:
+    """Open the index and the storage of a home; seal and sync at the end."""
+    disk = OsDisk()
+    for folder in (settings.hot_folder, settings.quarantine_folder):
+        disk.make_folder(folder)
+    database = Database(settings.database_url)
+    try:
+        database.migrate()
+        core = _core(settings, disk, database)
+        core.committer.start()
+        core.ingest.start()
+        try:
+            yield core
+            core.ingest.close()
+        finally:
+            core.committer.close()
+    finally:
+        database.close()
+
+
+def _core(settings: Settings, disk: OsDisk, database: Database) -> Core:
+    committer = Committer(database)
+    ingest = Ingest(
+        database=database,
+        committer=committer,
+        landing=LandingArea(disk, settings.hot_folder),
+        quarantine=Quarantine(disk, settings.quarantine_folder, committer, utc_now),
+        clock=utc_now,
+        min_free_bytes=settings.storage.min_free_mib * _MIB,
+    )
+    return Core(settings, disk, database, committer, ingest)
+
+
+# ---- serving -----------------------------------------------------------------------------------------------------
+
+
+def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+    """Run the archive until SIGTERM or SIGINT; ``announce`` gets the ready line once the ports are open."""
+    # A thread that computes lets go of the interpreter this often when another is back from the disk or the network.
+    sys.setswitchinterval(0.0005)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with hold_home(settings.home), open_core(settings) as core:
+        _adopt(core)
+        reporter, table = _handlers(core)
+        server = Server(
+            settings.dicom,
+            table,
+            recorder=AssociationRecorder(core.committer, utc_now),
+            clock=utc_now,
+            tls=tls.server_context(settings.dicom.tls),
+        )
+        core.committer.record(_configured(settings))
+        addresses = server.start()
+        reporter.start()
+        announce(_ready_line(settings, addresses))
+        _keep_house(core, stopping)
+        server.stop(grace_seconds=_GRACE_SECONDS)
+        reporter.stop()
+
+
+def _adopt(core: Core) -> None:
+    settings = core.settings
+    adopt = Adopt(core.database, core.disk, settings.hot_folder, settings.quarantine_folder, core.committer, utc_now)
+    report = adopt.run()
+    _log.info("storage_compared", folders=report.folders, adopted=report.adopted, missing=report.missing)
+
+
+def _handlers(core: Core) -> tuple[CommitmentReporter, dict[int, Handler]]:
+    """Return who answers which message, and who delivers commitment reports later."""
+    settings = core.settings
+    retrieve = Retrieve(core.committer, utc_now, settings.hot_folder, settings.hot_folder)
+    connect = _connect(settings)
+    destinations = _destinations(settings)
+    commitments = Commitments(retrieve, core.committer, utc_now)
+    reporter = CommitmentReporter(commitments, ReportCourier(connect, destinations.get))
+    commitment = CommitmentHandler(commitments, reporter, reports_here=partial(_reports_here, settings))
+    store = StoreHandler(core.ingest, partial(_site_name, settings), settings.dicom.accept_private_sop_classes)
+    return reporter, {
+        dimse.C_ECHO_RQ: handle_echo,
+        dimse.C_STORE_RQ: store.handle,
+        dimse.C_FIND_RQ: FindHandler(Find(core.committer, settings.dicom.find_limit)).handle,
+        dimse.C_GET_RQ: GetHandler(retrieve).handle,
+        dimse.C_MOVE_RQ: MoveHandler(retrieve, destinations, connect).handle,
+        dimse.N_ACTION_RQ: commitment.handle_action,
+        dimse.N_EVENT_REPORT_RSP: commitment.handle_report_response,
+    }
+
+
+def _site_name(settings: Settings, calling_ae_title: str) -> str:
+    return settings.site_of(calling_ae_title).name
+
+
+def _reports_here(settings: Settings, ae_title: str) -> bool:
+    peer = settings.find_peer(ae_title)
+    return peer is None or peer.commitment_same_association
+
+
+def _connect(settings: Settings) -> Connect:
+    dicom = settings.dicom
+    return partial(
+        request_association,
+        calling_ae_title=dicom.ae_title,
+        limits=Limits(idle_seconds=dicom.idle_seconds, max_pdu_bytes=dicom.max_pdu_bytes),
+        connect_seconds=_CONNECT_SECONDS,
+        io_seconds=dicom.pdu_seconds,
+    )
+
+
+def _destinations(settings: Settings) -> dict[str, Destination]:
+    peers = [peer for peer in settings.dicom.peers if peer.is_destination]
+    context = tls.client_context(settings.dicom.tls) if any(peer.tls for peer in peers) else None
+    return {peer.ae_title: _destination(peer, context) for peer in peers}
+
+
+def _destination(peer: PeerSettings, context: ssl.SSLContext | None) -> Destination:
+    assert peer.host is not None
+    assert peer.port is not None
+    return Destination(peer.ae_title, peer.host, peer.port, context if peer.tls else None)
+
+
+def _ready_line(settings: Settings, addresses: dict[str, tuple[str, int]]) -> str:
+    host, port = addresses["dicom"]
+    parts = [f"READY dicom={host}:{port}", f"ae={settings.dicom.ae_title}"]
+    if "dicom_tls" in addresses:
+        tls_host, tls_port = addresses["dicom_tls"]
+        parts.append(f"dicom_tls={tls_host}:{tls_port}")
+    parts.append(f"home={settings.home}")
+    return " ".join(parts)
+
+
+def _configured(settings: Settings) -> Entry:
+    """Return the journal entry of a start: the settings in force, secrets masked."""
+    return Entry(at=utc_now(), event="configured", actor="drimbox", body={"settings": json.dumps(settings.masked())})
+
+
+def _keep_house(core: Core, stopping: threading.Event) -> None:
+    """Every second: sync what was committed, so that a power cut costs the start-up little."""
+    while not stopping.wait(1.0):
+        try:
+            core.committer.sync()
+        except ArchiveError as exc:
+            _log.warning("housekeeping_failed", exc_info=exc)
+
+
+# ---- offline -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def open_offline(settings: Settings) -> Iterator[OfflineArchive]:
+    """Lend the archive without its listeners; each command opens what it needs."""
+    yield OfflineArchive(settings)
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineArchive:
+    """The commands that do not serve; all but ``rebuild_index`` work beside a running archive."""
+
+    settings: Settings
+
+    def _existing(self) -> Settings:
+        """Return the settings of a home that is there: looking at one must not make one."""
+        if not self.settings.home.is_dir():
+            raise ConfigError(name="home", reason=f"there is no archive in {self.settings.home}; serve makes one")
+        return self.settings
+
+    @contextmanager
+    def _open(self) -> Iterator[Core]:
+        with open_core(self._existing()) as core:
+            yield core
+
+    def status(self) -> StatusReport:
+        """Return counts, sizes and the last associations."""
+        with self._open() as core:
+            settings = self.settings
+            shown = mask_url(settings.database_url)
+            return Status(core.database, core.disk, settings.home, settings.hot_folder, shown).report()
+
+    def verify(self, progress: Progress) -> VerifyReport:
+        """Read every stored object again and compare it with its digest."""
+        with self._open() as core:
+            return Fixity(core.committer, core.disk, self.settings.hot_folder, utc_now).verify(progress)
+
+    def rebuild_index(self, progress: Progress) -> RebuildReport:
+        """Make the index again from storage alone; refused while an archive serves the same home."""
+        settings = self._existing()
+        with hold_home(settings.home):
+            rebuild = Rebuild(OsDisk(), settings.hot_folder, settings.quarantine_folder, utc_now)
+            return rebuild.run(settings.database_url, progress)
+
+    def import_paths(self, paths: Sequence[Path], progress: Progress) -> ImportReport:
+        """Take in Part 10 files and folders; running it again goes on where it stopped."""
+        settings = self.settings
+        with open_core(settings) as core:
+            site = settings.default_site
+            importer = Importer(core.ingest, core.committer, utc_now, site, settings.dicom.ae_title)
+            return importer.run(paths, progress)
+
+    def verify_audit(self) -> AuditReport:
+        """Check the chain of the whole journal; raise AuditBroken at the first break."""
+        with self._open() as core, core.database.read() as connection:
+            entries, head = audit.verify(journal.iter_entries(connection))
+            return AuditReport(entries=entries, head=head.hex())
+
+    def iter_audit(self, event: str | None, limit: int) -> Iterator[AuditItem]:
+        """Stream the latest ``limit`` entries, oldest first, of one kind of event or of all (None)."""
+        with self._open() as core, core.database.read() as connection:
+            for row in journal.latest(connection, limit=limit, event=event):
+                yield AuditItem(row.sequence, row.at, row.event, row.actor, json.loads(row.body), row.hash.hex())
+
+    def iter_quarantine(self) -> Iterator[QuarantineItem]:
+        """Stream what waits in quarantine, oldest first."""
+        with self._open() as core:
+            for item in iter_quarantine(core.database):
+                yield QuarantineItem(
+                    key=item.key,
+                    reason=item.reason,
+                    sop_instance_uid=item.sop_instance_uid,
+                    calling_ae_title=item.calling_ae_title,
+                    peer_address=item.peer_address,
+                    size_bytes=item.size_bytes,
+                    received_at=item.received_at,
+                    resolved_at=item.resolved_at,
+                )

@@ -1,0 +1,464 @@
+"""Settings from drimbox.toml and DRIMBOX_* variables, frozen; must not read a file or the environment by itself.
+
+``Settings(...)`` is what its arguments say and nothing else; ``load_settings`` is the one place that looks outside.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import reduce
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeGuard, get_args
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+)
+from pydantic import ValidationInfo as Info
+from pydantic import field_validator as check_field
+from pydantic import model_validator as check_model
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import PydanticBaseSettingsSource as Source
+
+from archive.errors import ConfigError, InvalidAETitle
+from archive.uids import parse_ae_title
+
+FILE_NAME = "drimbox.toml"
+ENV_PREFIX = "DRIMBOX_"
+DEFAULT_HOME = Path("drimbox-home")
+DEFAULT_SITE = "default"
+MASK = "********"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_NOT_SETTINGS = frozenset({"DRIMBOX_CONFIG"})
+_HOME_RELATIVE = (
+    ("storage", "hot"),
+    ("storage", "quarantine"),
+    ("dicom", "tls", "certificate"),
+    ("dicom", "tls", "key"),
+    ("dicom", "tls", "ca"),
+)
+_DATABASE_SCHEMES = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
+_FINESS = re.compile(r"(?:[0-9]{2}|2[AB])[0-9]{7}")
+_PASSWORD = re.compile(r"(?P<before>://[^:/?#@]*:).*(?=@)|(?P<key>[?&](?:password|sslpassword)=)[^&#]*")
+
+
+def _ae_title(value: str) -> str:
+    try:
+        return parse_ae_title(value)
+    except InvalidAETitle as exc:
+        raise ValueError(exc.message) from exc
+
+
+def _network(value: object) -> Network:
+    try:
+        return ipaddress.ip_network(str(value))
+    except ValueError as exc:
+        raise ValueError(f"{value} is not an address or a CIDR block such as 10.1.0.0/16") from exc
+
+
+def _fingerprint(value: str) -> str:
+    digits = value.replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError("a SHA-256 fingerprint is 64 hexadecimal digits")
+    return digits
+
+
+AE = Annotated[str, AfterValidator(_ae_title)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Cidr = Annotated[Network, BeforeValidator(_network)]
+Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class PeerSettings(_Section):
+    """A known application entity; a C-MOVE destination when it has both ``host`` and ``port``."""
+
+    ae_title: AE
+    host: str | None = Field(default=None, min_length=1)
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    addresses: tuple[Cidr, ...] = ()
+    certificate_sha256: Fingerprint | None = None
+    tls: bool = False
+    commitment_same_association: bool = True
+
+    @property
+    def is_destination(self) -> bool:
+        """Tell whether the archive can open an association to this peer."""
+        return self.host is not None and self.port is not None
+
+    @check_model(mode="after")
+    def _host_with_port(self) -> PeerSettings:
+        if (self.host is None) != (self.port is None):
+            raise ValueError("host and port go together: give both or neither")
+        return self
+
+
+class TlsSettings(_Section):
+    """The second, encrypted listener (PS3.15 B.9 to B.11); off while ``port`` is absent."""
+
+    port: Port | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+    client_certificate: Literal["none", "optional", "required"] = "none"
+    profile: Literal["bcp195", "extended"] = "bcp195"
+
+    @check_model(mode="after")
+    def _files(self) -> TlsSettings:
+        if self.port is None:
+            return self
+        wanted = ["certificate", "key"] + ["ca"] * (self.client_certificate != "none")
+        for name in wanted:
+            path: Path | None = getattr(self, name)
+            if path is None:
+                raise ValueError(f"{name} is needed when port is set; give the path of a PEM file")
+            if not path.is_file():
+                raise ValueError(f"{name}: there is no file {path}")
+        return self
+
+
+class DicomSettings(_Section):
+    """The DICOM listener, its limits and its timers (seconds), and the application entities it knows."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: Port = 11112
+    ae_title: AE = "DRIMBOX"
+    extra_ae_titles: tuple[AE, ...] = ()
+    check_called_ae_title: bool = True
+    accept_unknown_peers: bool = True
+    accept_private_sop_classes: bool = True
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=128 * 1024 * 1024)] = 1024 * 1024
+    max_associations: Count = 256
+    max_associations_per_peer: Count = 128
+    artim_seconds: Seconds = 30
+    idle_seconds: Seconds = 600
+    pdu_seconds: Seconds = 30
+    find_limit: Count = 10_000
+    peers: tuple[PeerSettings, ...] = ()
+    tls: TlsSettings = TlsSettings()
+
+    @check_field("peers")
+    @classmethod
+    def _peers_once(cls, peers: tuple[PeerSettings, ...]) -> tuple[PeerSettings, ...]:
+        _refuse_twice((peer.ae_title for peer in peers), what="AE title")
+        return peers
+
+
+class StorageSettings(_Section):
+    """Where bytes rest; ``None`` means the folder of that name in the home."""
+
+    hot: Path | None = None
+    quarantine: Path | None = None
+    min_free_mib: Annotated[int, Field(ge=0)] = 512
+
+
+class IndexSettings(_Section):
+    """The index database; ``url`` may hold a password, so it is a secret."""
+
+    url: SecretStr | None = None
+
+    @check_field("url")
+    @classmethod
+    def _known_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        text = url.get_secret_value()
+        if not text.startswith(_DATABASE_SCHEMES) or not urlsplit(text).path.strip("/"):
+            raise ValueError("give sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        return url
+
+
+class LogSettings(_Section):
+    """How much is logged to standard error, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Site(_Section):
+    """An establishment that owns studies; ``regime`` chooses its retention law (R.1112-7 CSP, or private practice)."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")
+    regime: Literal["hospital", "private"] = "hospital"
+    kind: Literal["public", "espic", "private_clinic", "practice"] = "public"
+    finess: str | None = None
+    calling_ae_titles: tuple[AE, ...] = ()
+
+    @check_model(mode="after")
+    def _regime_fits_kind(self) -> Site:
+        if self.kind == "practice" and self.regime != "private":
+            raise ValueError('kind "practice" goes with regime "private"')
+        if self.kind in {"public", "espic"} and self.regime != "hospital":
+            raise ValueError(f'kind "{self.kind}" goes with regime "hospital"')
+        return self
+
+    @property
+    def finess_warning(self) -> str | None:
+        """Say what is odd about the FINESS number; odd numbers exist, so this refuses nothing."""
+        if self.finess is None:
+            return None
+        if not _FINESS.fullmatch(self.finess):
+            return f"site {self.name}: FINESS {self.finess} is not 9 characters of a FINESS number"
+        if self.finess.isdecimal() and not _luhn_holds(self.finess):
+            return f"site {self.name}: FINESS {self.finess} has a wrong check digit"
+        return None
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set; relative paths start at ``home``, and ``home`` at the working folder."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+    )
+
+    home: Path = DEFAULT_HOME
+    sites: tuple[Site, ...] = ()
+    default_site: str = DEFAULT_SITE
+    dicom: DicomSettings = DicomSettings()
+    storage: StorageSettings = StorageSettings()
+    index: IndexSettings = IndexSettings()
+    log: LogSettings = LogSettings()
+    _source: Path | None = PrivateAttr(default=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Source, *_args: Source, **_kwargs: Source
+    ) -> tuple[Source, ...]:
+        """Keep the arguments only: ``load_settings`` lays file, environment and options over each other."""
+        return (init_settings,)
+
+    @check_model(mode="before")
+    @classmethod
+    def _complete(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return _with_sites(_with_absolute_paths(data))
+
+    @check_field("sites")
+    @classmethod
+    def _sites_once(cls, sites: tuple[Site, ...]) -> tuple[Site, ...]:
+        _refuse_twice((site.name for site in sites), what="site name")
+        _refuse_twice((title for site in sites for title in site.calling_ae_titles), what="AE title")
+        return sites
+
+    @check_field("default_site")
+    @classmethod
+    def _is_a_site(cls, name: str, info: Info) -> str:
+        names = [site.name for site in info.data.get("sites", ())]
+        if names and name not in names:
+            raise ValueError(f"{name!r} is not a site; choose one of: {', '.join(names)}")
+        return name
+
+    @property
+    def source(self) -> Path | None:
+        """Return the configuration file that was read, or None."""
+        return self._source
+
+    @property
+    def database_url(self) -> str:
+        """Return the URL of the index database, with its password: never print it."""
+        url = self.index.url
+        return f"sqlite:///{self.home / 'index.db'}" if url is None else url.get_secret_value()
+
+    @property
+    def hot_folder(self) -> Path:
+        """Return the folder where received objects land."""
+        return self.storage.hot or self.home / "hot"
+
+    @property
+    def quarantine_folder(self) -> Path:
+        """Return the folder where refused objects wait for the operator."""
+        return self.storage.quarantine or self.home / "quarantine"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what looks odd but does not keep the archive from starting."""
+        return tuple(site.finess_warning for site in self.sites if site.finess_warning is not None)
+
+    def site_of(self, calling_ae_title: str) -> Site:
+        """Return the site that owns what this AE title sends: the one that lists it, or the default site."""
+        listed = (site for site in self.sites if calling_ae_title in site.calling_ae_titles)
+        return next(listed, None) or next(site for site in self.sites if site.name == self.default_site)
+
+    def find_peer(self, ae_title: str) -> PeerSettings | None:
+        """Return what is configured about an AE title, or None."""
+        return next((peer for peer in self.dicom.peers if peer.ae_title == ae_title), None)
+
+    def masked(self) -> dict[str, Any]:
+        """Return every setting as JSON values, without secrets: fit for a screen or an audit entry."""
+        shown = self.model_dump(mode="json")
+        if self.index.url is not None:
+            shown["index"]["url"] = mask_url(self.database_url)
+        return shown
+
+
+def load_settings(path: Path | None, overrides: Mapping[str, object] = MappingProxyType({})) -> Settings:
+    """Return the settings of file ``path``, overlaid by DRIMBOX_* variables, overlaid by ``overrides``.
+
+    ``overrides`` has dotted names (``"dicom.port"``) or nested mappings; None means "not given". Without ``path``,
+    drimbox.toml in the home is read when it exists. Raises ConfigError naming every wrong setting.
+    """
+    outside = _merge(_read_environment(), _nested(overrides))
+    file = path or find_file(outside.get("home", DEFAULT_HOME))
+    inside = {} if file is None else _read_file(file)
+    try:
+        settings = Settings(**_merge(inside, outside))
+    except ValidationError as exc:
+        raise _config_error(exc) from None  # its text may quote a secret
+    settings._source = file
+    return settings
+
+
+def find_file(home: object) -> Path | None:
+    """Return the drimbox.toml that lies in ``home``, or None."""
+    file = Path(str(home)) / FILE_NAME
+    return file if file.is_file() else None
+
+
+def mask_url(url: str) -> str:
+    """Return ``url`` with the password masked, wherever it is written."""
+    return _PASSWORD.sub(lambda found: (found["before"] or found["key"]) + MASK, url)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(name="file", reason=f"{path} cannot be read ({exc.strerror})") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(name="file", reason=f"{path} is not TOML ({exc})") from exc
+
+
+def _read_environment() -> dict[str, Any]:
+    known = {*_variables(Settings), *_NOT_SETTINGS}
+    for name in os.environ:
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
+            raise ConfigError(name=name, reason=f"there is no such setting{_hint(name.upper(), known)}")
+    try:
+        return EnvSettingsSource(Settings)()
+    except SettingsError as exc:
+        field = re.search(r'field "(\w+)"', str(exc))
+        raise ConfigError(name=field[1] if field else "environment", reason="its variable is not JSON") from exc
+
+
+def _variables(model: type[BaseModel], prefix: str = ENV_PREFIX) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}".upper()
+        if _is_model(field.annotation):
+            yield from _variables(field.annotation, f"{prefix}{name}__")
+
+
+def _is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _config_error(exc: ValidationError) -> ConfigError:
+    problems = [_problem(error) for error in exc.errors(include_url=False, include_input=False)]
+    (name, reason), *others = problems
+    return ConfigError(name=name, reason=reason + "".join(f"; {other}: {why}" for other, why in others))
+
+
+def _problem(error: ErrorDetails) -> tuple[str, str]:
+    name = ".".join(str(step) for step in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return name, f"there is no such setting{_hint(str(error['loc'][-1]), _keys_beside(error['loc']))}"
+    reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return name, reason.removesuffix(".")
+
+
+def _keys_beside(route: tuple[int | str, ...]) -> set[str]:
+    model: type[BaseModel] = Settings
+    for step in route[:-1]:
+        if isinstance(step, str):
+            annotation = model.model_fields[step].annotation
+            model = next(filter(_is_model, (annotation, *get_args(annotation))))
+    return set(model.model_fields)
+
+
+def _hint(name: str, known: Set[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _with_absolute_paths(data: Mapping[str, Any]) -> dict[str, Any]:
+    home = data.get("home", DEFAULT_HOME)
+    if not isinstance(home, str | Path):
+        return dict(data)
+    home = Path(home).expanduser().absolute()
+    absolute: dict[str, Any] = {"home": home}
+    for *sections, key in _HOME_RELATIVE:
+        value = _at(data, sections).get(key)
+        if isinstance(value, str | Path):
+            absolute = _merge(absolute, _nested({".".join([*sections, key]): home / value}))
+    return _merge(data, absolute)
+
+
+def _with_sites(data: dict[str, Any]) -> dict[str, Any]:
+    """Add the one default site when none is configured; the only site is the default site."""
+    sites = data.get("sites") or [Site(name=str(data.get("default_site", DEFAULT_SITE)))]
+    names = [site.get("name") if isinstance(site, Mapping) else getattr(site, "name", None) for site in sites]
+    only = {"default_site": names[0]} if len(names) == 1 and isinstance(names[0], str) else {}
+    return only | data | {"sites": sites}
+
+
+def _at(data: Mapping[str, Any], sections: Iterable[str]) -> Mapping[str, Any]:
+    for section in sections:
+        inner = data.get(section, {})
+        data = inner if isinstance(inner, Mapping) else {}
+    return data
+
+
+def _nested(overrides: Mapping[str, object]) -> dict[str, Any]:
+    """Turn ``{"dicom.port": 0}`` into ``{"dicom": {"port": 0}}``, leaving out what is None."""
+    tree: dict[str, Any] = {}
+    for name, value in overrides.items():
+        if value is not None:
+            top, *rest = name.split(".")
+            tree = _merge(tree, {top: reduce(lambda inner, step: {step: inner}, reversed(rest), value)})
+    return tree
+
+
+def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(low)
+    for name, value in high.items():
+        below = merged.get(name)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[name] = _merge(below, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _refuse_twice(values: Iterable[str], *, what: str) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f"{what} {twice[0]!r} is given twice")
+
+
+def _luhn_holds(digits: str) -> bool:
+    doubled = [int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits))]
+    return sum(value // 10 + value % 10 for value in doubled) % 10 == 0

@@ -1,0 +1,191 @@
+"""Every error the archive raises; must not import anything of the product.
+
+ArchiveError
+├── ConfigError                     a setting is wrong
+├── InvalidUid, InvalidAETitle      an identifier is not what the standard says
+├── IngestError                     an object cannot be taken in
+│   ├── UnreadableDataset           ├── MissingIdentifier
+│   ├── SopClassMismatch            ├── SopInstanceMismatch
+│   ├── ConflictingInstance         └── TransferLost
+├── Unavailable                     try again later
+│   ├── StorageFull                 ├── StorageFailed
+│   └── IndexUnavailable
+├── QueryError
+│   ├── InvalidIdentifier           └── TooManyMatches
+├── RetrieveError
+│   ├── UnknownDestination          ├── DestinationUnreachable
+│   ├── InstanceNotFound            ├── SyntaxNotAccepted
+│   └── FixityError
+├── ProtocolError                   a peer broke PS3.8; its association is aborted
+│   ├── PduError                    ├── PeerTimeout
+│   ├── PeerClosed                  ├── PeerAborted
+│   └── AssociationRefused
+└── AuditBroken                     the journal's chain does not hold
+
+The class docstring is the message; it is formatted with the exception's own fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ArchiveError(Exception):
+    """The archive could not do what was asked."""
+
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 10
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+        for name, value in fields.items():
+            setattr(self, name, value)
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """Return the class docstring filled with this error's fields."""
+        return (type(self).__doc__ or "").format(**self.fields)
+
+
+class ConfigError(ArchiveError):
+    """Setting {name} is wrong: {reason}. Correct it in drimbox.toml or the environment."""
+
+    exit_code = 11
+
+
+class InvalidUid(ArchiveError):
+    """{keyword} is not a DICOM UID (digits and dots, 64 characters at most)."""
+
+    exit_code = 12
+
+
+class InvalidAETitle(ArchiveError):
+    """{value!r} is not an AE title (1 to 16 printable characters, no backslash)."""
+
+    exit_code = 12
+
+
+class IngestError(ArchiveError):
+    """The object could not be taken in: {reason}."""
+
+    exit_code = 13
+
+
+class UnreadableDataset(IngestError):
+    """The data set cannot be read: {reason}."""
+
+
+class MissingIdentifier(IngestError):
+    """{keyword} is missing or empty in the data set."""
+
+
+class SopClassMismatch(IngestError):
+    """The data set's SOP Class UID is not the one announced."""
+
+
+class SopInstanceMismatch(IngestError):
+    """The data set's SOP Instance UID is not the one announced."""
+
+
+class ConflictingInstance(IngestError):
+    """Stored already with other bytes; this copy is in quarantine."""
+
+
+class TransferLost(IngestError):
+    """The transfer stopped before the object was whole."""
+
+
+class Unavailable(ArchiveError):
+    """A part the archive needs is not available: {reason}. It resumes by itself."""
+
+    retryable = True
+    exit_code = 14
+
+
+class StorageFull(Unavailable):
+    """Less than {floor_mib} MiB are free on the storage; make room, the archive resumes by itself."""
+
+
+class StorageFailed(Unavailable):
+    """The storage failed: {reason}. Check the disk, the archive resumes by itself."""
+
+
+class IndexUnavailable(Unavailable):
+    """The index database does not answer: {reason}. Start it, the archive resumes by itself."""
+
+
+class QueryError(ArchiveError):
+    """The query cannot be answered: {reason}."""
+
+    exit_code = 15
+
+
+class InvalidIdentifier(QueryError):
+    """The identifier does not fit the query: {reason}."""
+
+
+class TooManyMatches(QueryError):
+    """More than {limit} answers; narrow the query."""
+
+
+class RetrieveError(ArchiveError):
+    """The instance cannot be given back: {reason}."""
+
+    exit_code = 16
+
+
+class UnknownDestination(RetrieveError):
+    """{ae_title} is not a known destination; add it under [[dicom.peers]] with host and port."""
+
+
+class DestinationUnreachable(RetrieveError):
+    """{ae_title} could not be reached: {reason}."""
+
+    retryable = True
+
+
+class InstanceNotFound(RetrieveError):
+    """No stored instance matches."""
+
+
+class SyntaxNotAccepted(RetrieveError):
+    """The peer accepts neither the stored transfer syntax {transfer_syntax_uid} nor one it converts to."""
+
+
+class FixityError(RetrieveError):
+    """The stored bytes of {key} are not the bytes received: {reason}."""
+
+    exit_code = 17
+
+
+class ProtocolError(ArchiveError):
+    """The peer broke the DICOM upper layer protocol: {reason}."""
+
+    exit_code = 18
+
+
+class PduError(ProtocolError):
+    """A PDU is malformed: {reason}."""
+
+
+class PeerTimeout(ProtocolError):
+    """The peer did not go on within {seconds} s ({what})."""
+
+
+class PeerClosed(ProtocolError):
+    """The peer closed the connection ({what})."""
+
+
+class PeerAborted(ProtocolError):
+    """The peer aborted the association."""
+
+
+class AssociationRefused(ProtocolError):
+    """The association was refused: {reason}."""
+
+
+class AuditBroken(ArchiveError):
+    """The audit journal is broken at entry {sequence}: {reason}. Keep the database as it is and ask for help."""
+
+    exit_code = 19

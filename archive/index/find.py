@@ -1,0 +1,132 @@
+"""Answers C-FIND and QIDO-RS queries from the index, row by row; must not know DIMSE, HTTP or character sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, FromClause, select
+
+from archive.errors import InvalidIdentifier
+from archive.index.derived import DERIVED, availability, derived_condition
+from archive.index.expressions import stream
+from archive.index.keys import KEYS, TABLES, UNIQUE_KEYS, Level
+from archive.index.matching import Condition, condition
+from archive.index.session import Connection
+
+SUPPORTED: Final = frozenset((*KEYS, *DERIVED, "InstanceAvailability"))
+"""Every keyword a row may hold."""
+
+_TOP: Final = {"patient": Level.PATIENT, "study": Level.STUDY}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query: ``keys`` maps keyword to value as in the identifier ("" asks for the attribute and matches all).
+
+    ``root`` is ``patient`` or ``study``, ``level`` PATIENT, STUDY, SERIES or IMAGE. A query that is not ``relational``
+    must carry the unique keys of the levels above. ``limit`` 0 means no limit.
+    """
+
+    root: str
+    level: str
+    keys: Mapping[str, str]
+    limit: int = 0
+    relational: bool = False
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What to select, keyword by keyword, what must hold, and the topmost level needed."""
+
+    level: Level
+    top: Level
+    conditions: list[Condition]
+    columns: dict[str, tuple[ColumnElement[Any], Callable[[Any], str]]]
+
+    def need(self, level: Level) -> None:
+        self.top = min(self.top, level)
+
+    def answer(self, keyword: str, level: Level, column: ColumnElement[Any], present: Callable[[Any], str]) -> None:
+        self.need(level)
+        self.columns[keyword] = (column, present)
+
+    def where(self, wanted: Condition | None, level: Level) -> None:
+        if wanted is not None:
+            self.need(level)
+            self.conditions.append(wanted)
+
+
+def run_query(connection: Connection, query: Query) -> Iterator[Mapping[str, str]]:
+    """Yield one row per matching entity: keyword to text, "" where the entity has none.
+
+    A row holds every key asked for that the index supports at the level or above it, and the unique keys of the level
+    and of those above. Keys of lower levels, and unknown ones, are neither matched nor answered. Stops at ``limit``.
+    Raises InvalidIdentifier, before the first row, for a query that makes no sense.
+    """
+    plan = _plan(query, connection.dialect.name)
+    names = list(plan.columns)
+    presents = [present for _, present in plan.columns.values()]
+    statement = (
+        select(*(column for column, _ in plan.columns.values()))
+        .select_from(_joined_tables(plan.level, plan.top))
+        .where(*plan.conditions)
+    )
+    if query.limit > 0:
+        statement = statement.limit(query.limit)
+    for row in stream(connection, statement):
+        yield {name: present(value) for name, present, value in zip(names, presents, row, strict=True)}
+
+
+def _plan(query: Query, dialect: str) -> _Plan:
+    level, top = _levels(query)
+    plan = _Plan(level=level, top=level, conditions=[], columns={})
+    for unique in UNIQUE_KEYS[top : level + 1]:
+        _add_key(plan, unique, query.keys.get(unique, ""), dialect)
+    for keyword, value in query.keys.items():
+        if keyword in plan.columns:
+            continue
+        if keyword in KEYS and KEYS[keyword].level <= level:
+            _add_key(plan, keyword, value, dialect)
+        else:
+            _add_derived(plan, keyword, value, dialect)
+    return plan
+
+
+def _levels(query: Query) -> tuple[Level, Level]:
+    """Return the level of the query and the topmost one of its model; raise InvalidIdentifier if they do not fit."""
+    top = _TOP[query.root]
+    if query.level not in Level.__members__ or Level[query.level] < top:
+        raise InvalidIdentifier(reason=f"there is no such level in the {query.root} root model")
+    level = Level[query.level]
+    missing = [unique for unique in UNIQUE_KEYS[top:level] if not query.keys.get(unique, "").strip("\0 *")]
+    if missing and not query.relational:
+        raise InvalidIdentifier(reason=f"{missing[0]} is required at the {query.level} level")
+    return level, top
+
+
+def _add_key(plan: _Plan, keyword: str, value: str, dialect: str) -> None:
+    key = KEYS[keyword]
+    plan.answer(keyword, key.level, key.column, _text)
+    plan.where(condition(key, value, dialect), key.level)
+
+
+def _add_derived(plan: _Plan, keyword: str, value: str, dialect: str) -> None:
+    derived = availability(plan.level) if keyword == "InstanceAvailability" else DERIVED.get(keyword)
+    if derived is not None and derived.level <= plan.level:
+        plan.answer(keyword, derived.level, derived.expression, derived.present)
+    if plan.level >= Level.STUDY:
+        plan.where(derived_condition(keyword, plan.level, value, dialect), Level.STUDY)
+
+
+def _text(value: str | None) -> str:
+    return value or ""
+
+
+def _joined_tables(level: Level, top: Level) -> FromClause:
+    """Return the table of ``level`` joined upwards as far as ``top``."""
+    rows: FromClause = TABLES[level]
+    for upper in range(level - 1, top - 1, -1):
+        rows = rows.join(TABLES[upper])
+    return rows

@@ -1,0 +1,58 @@
+"""SQL text run through the driver, without SQLAlchemy's cost per statement; must not decide anything.
+
+Texts are written once with ``?`` and run on both databases; every value is a bound parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from archive.index.session import Connection, driver_of
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement; ``sql`` holds ``?`` where values go and no literal ``?`` or ``%``."""
+
+    sql: str
+    postgresql: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        assert "%" not in self.sql, "a literal % would be a place holder on PostgreSQL"
+        object.__setattr__(self, "postgresql", self.sql.replace("?", "%s"))
+
+    def run(self, connection: Connection, parameters: Sequence[Any] = ()) -> Any:
+        """Run it and return the driver's cursor."""
+        sql = self.sql if connection.dialect.name == "sqlite" else self.postgresql
+        return driver_of(connection).execute(sql, parameters)
+
+    def run_many(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Run it once for each row of values, in as few exchanges as the driver can."""
+        if len(rows) == 1:
+            self.run(connection, rows[0])
+            return
+        sql = self.sql if connection.dialect.name == "sqlite" else self.postgresql
+        driver_of(connection).cursor().executemany(sql, rows)
+
+    def one(self, connection: Connection, parameters: Sequence[Any] = ()) -> Row | None:
+        """Return the first row, or None."""
+        row: Row | None = self.run(connection, parameters).fetchone()
+        return row
+
+    def rows(self, connection: Connection, parameters: Sequence[Any] = ()) -> Iterator[Row]:
+        """Yield the rows; for answers that fit in memory, PostgreSQL sends them all at once."""
+        cursor = self.run(connection, parameters)
+        try:
+            yield from cursor
+        finally:
+            cursor.close()
+
+
+def insert_into(table: str, columns: Sequence[str], tail: str = "") -> Statement:
+    """Return ``INSERT INTO table (columns) VALUES (?, …)`` followed by ``tail``."""
+    places = ", ".join("?" * len(columns))
+    return Statement(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places}){tail}")

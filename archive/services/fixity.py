@@ -1,0 +1,143 @@
+"""Reads every stored object again and proves that its bytes are the bytes received; must not repair or remove any."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from archive import logs
+from archive.audit import Entry
+from archive.clock import Clock
+from archive.errors import StorageFailed
+from archive.index.instances import iter_locations, set_location_state
+from archive.index.records import LocatedCopy
+from archive.index.session import Connection
+from archive.index.totals import totals
+from archive.services.arrival import CHUNK_BYTES
+from archive.services.committer import Committer
+from archive.services.reports import Progress, VerifyReport
+from tiering.disk import Disk
+from tiering.landing import path_of
+
+PRESENT: Final = "present"
+MISSING: Final = "missing"
+DAMAGED: Final = "damaged"
+_PAGE: Final = 256
+_WORKERS: Final = 2
+_GONE: Final = (errno.ENOENT, errno.ENOTDIR)
+_BAD_SECTOR: Final = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fixity:
+    """Compares the hot copies with their digests. The index says which state a copy is in; a change is journalled."""
+
+    committer: Committer
+    disk: Disk
+    hot_root: Path
+    clock: Clock
+
+    def verify(self, progress: Progress) -> VerifyReport:
+        """Check every copy; mark those that are missing or damaged, and unmark those that are good again.
+
+        Raises IndexUnavailable, and StorageFailed when the storage as a whole cannot be read: then nothing is marked
+        that was not checked.
+        """
+        run = _Run(self, progress)
+        run.start()
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            while page := run.next_page():
+                run.settle(page, list(pool.map(self.check, page)))
+        return run.finish()
+
+    def check(self, copy: LocatedCopy) -> str:
+        """Return the state a copy is in, by reading all of it: present, missing or damaged."""
+        try:
+            return PRESENT if self._holds(copy) else DAMAGED
+        except OSError as exc:
+            if exc.errno in _BAD_SECTOR:
+                return DAMAGED
+            if exc.errno in _GONE and self.disk.names(self.hot_root):
+                return MISSING
+            raise StorageFailed(reason=exc.strerror or type(exc).__name__) from exc
+
+    def _holds(self, copy: LocatedCopy) -> bool:
+        """Tell whether header and data set have the digests and sizes of the index."""
+        at = copy.location
+        chunks = self.disk.read(path_of(self.hot_root, at.key), chunk_bytes=CHUNK_BYTES)
+        first = next(chunks, b"")
+        dataset, size = hashlib.sha256(first[at.header_size :]), len(first)
+        for chunk in chunks:
+            dataset.update(chunk)
+            size += len(chunk)
+        header = hashlib.sha256(first[: at.header_size])
+        found = (header.digest(), dataset.digest(), size)
+        return found == (at.sha256, copy.dataset_sha256, at.size_bytes)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One pass over the index."""
+
+    fixity: Fixity
+    progress: Progress
+    total: int = 0
+    checked: int = 0
+    last_id: int = 0
+    damaged: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Learn how much there is to do."""
+        with self.fixity.committer.read() as connection:
+            self.total = totals(connection).instances
+        self.progress(0, self.total)
+
+    def next_page(self) -> list[LocatedCopy]:
+        """Return the next hot copies; each page is read on its own, so that no read keeps the database's log long."""
+        while True:
+            with self.fixity.committer.read() as connection:
+                page = list(iter_locations(connection, after_id=self.last_id, limit=_PAGE))
+            if not page:
+                return []
+            self.last_id = page[-1].location_id
+            hot = [copy for copy in page if copy.location.tier == "hot"]
+            if hot:
+                return hot
+
+    def settle(self, page: Sequence[LocatedCopy], states: Sequence[str]) -> None:
+        """Write what was found of a page."""
+        now = self.fixity.clock()
+        entries = []
+        for copy, state in zip(page, states, strict=True):
+            key = copy.location.key
+            if state == DAMAGED:
+                self.damaged.append(key)
+            elif state == MISSING:
+                self.missing.append(key)
+            if state != copy.location.state:
+                event = "recovered" if state == PRESENT else state
+                body = {"key": key, "sop_instance_uid": copy.sop_instance_uid}
+                entries.append(Entry(at=now, event=event, actor="drimbox", body=body))
+                _log.error("stored_copy_changed", key=key, was=copy.location.state, now=state)
+
+        def work(connection: Connection) -> None:
+            for copy, state in zip(page, states, strict=True):
+                set_location_state(connection, copy.location.key, state, verified_at=now)
+
+        self.fixity.committer.record(*entries, work=work)
+        self.checked += len(page)
+        self.progress(self.checked, max(self.total, self.checked))
+
+    def finish(self) -> VerifyReport:
+        """Journal the run."""
+        report = VerifyReport(self.checked, tuple(self.damaged), tuple(self.missing))
+        body = {"checked": self.checked, "damaged": len(self.damaged), "missing": len(self.missing)}
+        self.fixity.committer.record_synced(Entry(at=self.fixity.clock(), event="verified", actor="drimbox", body=body))
+        return report

@@ -1,0 +1,262 @@
+"""Makes the index again from storage alone; must not move, change or remove an object.
+
+Objects are taken in the order in which they landed, so that what came first is first again; those with a note beside
+them come last. Nobody else may work on the home meanwhile: see ``lock``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from archive import logs
+from archive.audit import Entry
+from archive.clock import Clock
+from archive.errors import ArchiveError, FixityError, IndexUnavailable, IngestError, InvalidUid
+from archive.index import folders, quarantine, reset
+from archive.index.instances import AddOutcome, InstanceWriter
+from archive.index.records import NewInstance
+from archive.index.session import Connection, Database, IndexRefused
+from archive.services import aside
+from archive.services.adopt import CONFLICT
+from archive.services.committer import append_entries, bare
+from archive.services.landed import read_landed
+from archive.services.quarantine import reason_of
+from archive.services.reports import Progress, RebuildReport
+from tiering.disk import Disk
+from tiering.landing import iter_folders, iter_keys, opened_at, path_of
+
+_SQLITE: Final = "sqlite:///"
+_PAGE: Final = 256
+_WORKERS: Final = 2
+_log = logs.get(__name__)
+
+Transaction = Callable[[], AbstractContextManager[Connection]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """An object that cannot be indexed; ``is_passing`` when another attempt may go better."""
+
+    key: str
+    reason: str
+    is_passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """One rebuild. ``whole``: read every object to its end and check its digest, not its size alone."""
+
+    disk: Disk
+    hot_root: Path
+    quarantine_root: Path
+    clock: Clock
+    whole: bool = True
+
+    def run(self, database_url: str, progress: Progress) -> RebuildReport:
+        """Make the index at ``database_url`` again; it changes all at once or, when this raises, not at all.
+
+        SQLite: a new file takes the old one's place, which stays as ``<name>.<moment>.bak`` with its journal.
+        PostgreSQL: one transaction; the journal goes on. Raises IndexUnavailable, OSError.
+        """
+        if database_url.startswith(_SQLITE):
+            return self._beside(Path(database_url.removeprefix(_SQLITE).partition("?")[0]), progress)
+        database = Database(database_url)
+        try:
+            database.migrate()
+            with database.write(synced=True) as connection:
+                reset.clear(connection)
+                return self._fill(lambda: nullcontext(connection), progress)
+        finally:
+            database.close()
+
+    def _beside(self, path: Path, progress: Progress) -> RebuildReport:
+        fresh = path.with_name(f"{path.name}.rebuilding")
+        for left in _with_log(fresh):
+            left.unlink(missing_ok=True)
+        database = Database(f"{_SQLITE}{fresh}")
+        try:
+            database.migrate()
+            report = self._fill(lambda: database.write(synced=False), progress)
+        finally:
+            database.close()
+        self._swap(path, fresh)
+        return report
+
+    def _fill(self, transaction: Transaction, progress: Progress) -> RebuildReport:
+        work = _Filling(self, transaction, progress)
+        work.objects()
+        work.kept()
+        return work.finish()
+
+    def read(self, key: str) -> NewInstance | _Problem:
+        """Return what the index holds of a stored object, or why it cannot."""
+        try:
+            landed = read_landed(self.disk, path_of(self.hot_root, key), key=key, whole=self.whole)
+            return landed.instance(key)
+        except (IngestError, InvalidUid, FixityError) as exc:
+            return _Problem(key, reason_of(exc))
+        except OSError as exc:
+            return _Problem(key, exc.strerror or type(exc).__name__, is_passing=True)
+
+    def _swap(self, path: Path, fresh: Path) -> None:
+        """Put the new file in the old one's place; at no moment is there none, or one with another's log beside it."""
+        if _with_log(fresh)[1].exists():
+            raise IndexUnavailable(reason="the new index could not be completed; the old one is as it was")
+        _sync(fresh)
+        if path.exists():
+            _fold_in_log(path)
+            old = path.with_name(f"{path.name}.{self.clock():%Y%m%dT%H%M%S%fZ}.bak")
+            os.link(path, old)
+            for source, target in zip(_with_log(path)[1:], _with_log(old)[1:], strict=True):
+                with suppress(FileNotFoundError):
+                    source.rename(target)
+            self.disk.sync_folder(path.parent)
+        fresh.rename(path)
+        self.disk.sync_folder(path.parent)
+
+
+@dataclass(slots=True)
+class _Filling:
+    """The state of one rebuild while the tables fill."""
+
+    rebuild: Rebuild
+    transaction: Transaction
+    progress: Progress
+    writer: InstanceWriter = field(default_factory=InstanceWriter)
+    unsealed: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+    instances: int = 0
+    quarantined: int = 0
+    done: int = 0
+    total: int = 0
+
+    def objects(self) -> None:
+        """Index every object of the hot folder, those with a note last, and register the folders."""
+        disk, root = self.rebuild.disk, self.rebuild.hot_root
+        names = sorted(iter_folders(disk, root), key=self._opening)
+        noted = {name: aside.noted_keys(disk, root, name) for name in names}
+        self.total = sum(1 for name in names for _ in iter_keys(disk, root, name))
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for late in (False, True):
+                keys = (key for name in names for key in iter_keys(disk, root, name) if (key in noted[name]) is late)
+                for page in _pages(keys):
+                    self._index(list(pool.map(self.rebuild.read, page)))
+                    self.done += len(page)
+                    self.progress(self.done, self.total)
+        self._register(names)
+
+    def _opening(self, folder: str) -> tuple[datetime, str]:
+        """Return what orders folders: when the first object of it came (the name knows the second only)."""
+        at = opened_at(folder)
+        with suppress(StopIteration, OSError, IngestError, FixityError):
+            key = next(iter_keys(self.rebuild.disk, self.rebuild.hot_root, folder))
+            path = path_of(self.rebuild.hot_root, key)
+            stored = read_landed(self.rebuild.disk, path, key=key, whole=False).stored
+            at = max(at, stored.provenance.received_at)
+        return at, folder
+
+    def _index(self, found: Iterable[NewInstance | _Problem]) -> None:
+        with self.transaction() as connection:
+            batch = []
+            for item in found:
+                if isinstance(item, _Problem):
+                    self._problem(connection, item)
+                else:
+                    batch.append(item)
+            self._add(connection, batch)
+
+    def _add(self, connection: Connection, batch: list[NewInstance]) -> None:
+        """Index a page; when the database refuses it, each object alone, and at last by its identifiers alone."""
+        try:
+            with reset.attempt(connection):
+                outcomes = self.writer.add(connection, batch)
+        except IndexRefused as exc:
+            self.writer.rolled_back()
+            if len(batch) > 1:
+                for item in batch:
+                    self._add(connection, [item])
+            elif "refused" not in batch[0].flags:
+                self._add(connection, [bare(batch[0])])
+            else:
+                self._problem(connection, _Problem(batch[0].location.key, exc.message))
+            return
+        self.writer.committed()
+        self.instances += outcomes.count(AddOutcome.ADDED)
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if outcome is AddOutcome.CONFLICT:
+                self._problem(connection, _Problem(item.location.key, CONFLICT))
+
+    def _problem(self, connection: Connection, problem: _Problem) -> None:
+        """Tell, and index among what is kept aside; what another attempt may read keeps its folder unsealed."""
+        self.problems.append(f"{problem.key}: {problem.reason}")
+        _log.error("object_not_indexed", key=problem.key, reason=problem.reason)
+        if problem.is_passing:
+            self.unsealed.add(problem.key.rpartition("/")[0])
+        else:
+            path = path_of(self.rebuild.hot_root, problem.key)
+            self._keep(connection, aside.HOT_PREFIX + problem.key, path, problem.reason)
+
+    def _keep(self, connection: Connection, key: str, path: Path, reason: str) -> None:
+        rebuild = self.rebuild
+        row = aside.row_from_storage(rebuild.disk, path, key, now=rebuild.clock(), reason=reason)
+        quarantine.add(connection, row)
+        self.quarantined += 1
+
+    def _register(self, names: Iterable[str]) -> None:
+        now = self.rebuild.clock()
+        with self.transaction() as connection:
+            for name in names:
+                folders.open_folder(connection, name, opened_at(name))
+                if name not in self.unsealed:
+                    folders.seal_folder(connection, name, now)
+
+    def kept(self) -> None:
+        """Index the quarantine folder."""
+        with self.transaction() as connection:
+            for key, path in aside.iter_kept(self.rebuild.disk, self.rebuild.quarantine_root):
+                self._keep(connection, key, path, "")
+
+    def finish(self) -> RebuildReport:
+        """Journal the rebuild and return what came of it."""
+        body = {"instances": self.instances, "quarantined": self.quarantined, "problems": len(self.problems)}
+        entry = Entry(at=self.rebuild.clock(), event="rebuilt", actor="drimbox", body=body)
+        with self.transaction() as connection:
+            append_entries(connection, [entry])
+        return RebuildReport(self.instances, self.quarantined, tuple(self.problems))
+
+
+def _pages(keys: Iterator[str]) -> Iterator[list[str]]:
+    while page := list(islice(keys, _PAGE)):
+        yield page
+
+
+def _with_log(path: Path) -> tuple[Path, Path, Path]:
+    """Return a SQLite file and the two that may lie beside it."""
+    return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def _fold_in_log(path: Path) -> None:
+    """Have SQLite take its log into the file, if it still can."""
+    database = Database(f"{_SQLITE}{path}")
+    try:
+        database.ping()
+    except ArchiveError as exc:
+        _log.warning("old_index_unreadable", exc_info=exc)
+    finally:
+        database.close()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

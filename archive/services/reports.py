@@ -1,0 +1,158 @@
+"""What the offline services answer, as plain values the command line can print; must not do anything.
+
+Sizes are in bytes, moments are aware UTC datetimes, sequences are in the order they were found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as work goes on; a total of 0 means it is not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationSummary:
+    """One association that ended: who called, how it ended, how many objects or answers it moved."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    peer_address: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    stored: int = 0
+    retrieved: int = 0
+    found: int = 0
+    refused: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """What is stored, how much room it takes and what happened last (latest association first)."""
+
+    home: str
+    database: str
+    patients: int
+    studies: int
+    series: int
+    instances: int
+    size_bytes: int
+    free_bytes: int
+    quarantined: int
+    unsealed_folders: int
+    studies_by_site: Mapping[str, int]
+    associations: Sequence[AssociationSummary]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """Fixity of the stored objects; ``damaged`` and ``missing`` are the keys of those that failed."""
+
+    checked: int
+    damaged: Sequence[str]
+    missing: Sequence[str]
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether every stored byte is the byte received."""
+        return not self.damaged and not self.missing
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """An index made again from storage alone; ``problems`` says which files could not be read and why."""
+
+    instances: int
+    quarantined: int
+    problems: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """Files taken in; ``refused`` pairs a path with the reason, ``skipped`` counts files that are not DICOM.
+
+    ``conflicts`` counts instances already stored with other bytes: both are kept, the newcomer in quarantine.
+    """
+
+    stored: int
+    duplicates: int
+    conflicts: int
+    refused: Sequence[tuple[str, str]]
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """A journal whose chain holds: its number of entries and the hash of the last one, in hexadecimal."""
+
+    entries: int
+    head: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditItem:
+    """One entry of the audit journal; ``hash`` is hexadecimal."""
+
+    sequence: int
+    at: datetime
+    event: str
+    actor: str
+    body: Mapping[str, object]
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineItem:
+    """One object kept for the operator, with the reason it was not taken in."""
+
+    key: str
+    reason: str
+    sop_instance_uid: str | None
+    calling_ae_title: str
+    peer_address: str
+    size_bytes: int
+    received_at: datetime
+    resolved_at: datetime | None = None
+
+
+class Offline(Protocol):
+    """The archive without its listeners: what the commands that do not serve work on."""
+
+    def status(self) -> StatusReport:
+        """Return counts, sizes and the last associations."""
+        ...
+
+    def verify(self, progress: Progress) -> VerifyReport:
+        """Read every stored object again and compare it with its digest."""
+        ...
+
+    def rebuild_index(self, progress: Progress) -> RebuildReport:
+        """Make the index again from storage alone."""
+        ...
+
+    def import_paths(self, paths: Sequence[Path], progress: Progress) -> ImportReport:
+        """Take in Part 10 files and folders; running it again goes on where it stopped."""
+        ...
+
+    def verify_audit(self) -> AuditReport:
+        """Check the chain of the whole journal; raise AuditBroken at the first break."""
+        ...
+
+    def iter_audit(self, event: str | None, limit: int) -> Iterator[AuditItem]:
+        """Stream the latest ``limit`` entries, oldest first, of one kind of event or of all (None)."""
+        ...
+
+    def iter_quarantine(self) -> Iterator[QuarantineItem]:
+        """Stream what waits in quarantine, oldest first."""
+        ...
+
+
+OpenOffline = AbstractContextManager[Offline]

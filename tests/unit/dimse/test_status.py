@@ -1,0 +1,69 @@
+"""The one table from errors to DIMSE statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from archive import errors
+from archive.dimse.status import PROCESSING_FAILURE, status_of
+
+FIELDS = {
+    "reason": "why",
+    "name": "x",
+    "keyword": "UID",
+    "value": "v",
+    "floor_mib": 512,
+    "limit": 10,
+    "ae_title": "PACS",
+    "transfer_syntax_uid": "1.2",
+    "key": "k",
+    "seconds": 3,
+    "what": "a PDU",
+    "sequence": 4,
+}
+
+
+def _leaves(kind: type[errors.ArchiveError]) -> Iterator[type[errors.ArchiveError]]:
+    children = [child for child in kind.__subclasses__() if child.__module__ == "archive.errors"]
+    if not children:
+        yield kind
+    for child in children:
+        yield from _leaves(child)
+
+
+@pytest.mark.parametrize("kind", list(_leaves(errors.ArchiveError)), ids=lambda kind: kind.__name__)
+def test_every_error_has_a_failure_status_and_words(kind: type[errors.ArchiveError]) -> None:
+    """No error of ours is ever answered with success, pending or warning, and each says something."""
+    status, comment = status_of(kind(**FIELDS))
+    assert status == PROCESSING_FAILURE or status & 0xF000 in (0xA000, 0xC000) or 0x0111 <= status <= 0x0122
+    assert comment
+    assert "{" not in comment
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.StorageFull(floor_mib=1), 0xA700),
+        (errors.StorageFailed(reason="EIO"), 0xA700),
+        (errors.IndexUnavailable(reason="down"), 0xA700),
+        (errors.UnreadableDataset(reason="cut"), 0xC000),
+        (errors.MissingIdentifier(keyword="StudyInstanceUID"), 0xC000),
+        (errors.InvalidUid(keyword="SOPInstanceUID"), 0xC000),
+        (errors.SopClassMismatch(reason="-"), 0xA900),
+        (errors.ConflictingInstance(reason="-"), 0x0111),
+        (errors.UnknownDestination(ae_title="X"), 0xA801),
+        (errors.InvalidIdentifier(reason="-"), 0xA900),
+    ],
+)
+def test_the_statuses_the_standard_names(error: errors.ArchiveError, status: int) -> None:
+    """The table of bad input maps to the statuses of PS3.4 B.2.3 and C.4."""
+    assert status_of(error)[0] == status
+
+
+def test_a_foreign_error_tells_the_peer_nothing() -> None:
+    """A bug's message may hold anything: the peer gets a fixed sentence."""
+    status, comment = status_of(ValueError("MOREAU^Hélène"))
+    assert status == PROCESSING_FAILURE
+    assert "MOREAU" not in comment

@@ -1,0 +1,1 @@
+"""Tests of what the index computes without a database."""

@@ -1,0 +1,73 @@
+"""What the errors of tiering say and carry."""
+
+from __future__ import annotations
+
+import pytest
+
+from tiering import errors
+from tiering.errors import (
+    CodecFailed,
+    ConversionTooLarge,
+    InvalidWarrant,
+    MalformedDataset,
+    PixelMismatch,
+    TieringError,
+    TranscodeError,
+    UnsupportedConversion,
+)
+
+SAMPLES = [
+    InvalidWarrant(field="key", reason="is empty"),
+    TranscodeError(reason="something"),
+    UnsupportedConversion(source_uid="1.2", target_uid="1.3"),
+    MalformedDataset(offset=12, reason="it ends"),
+    PixelMismatch(reason="3 frames described, 2 found"),
+    CodecFailed(codec="RLE", frame=4, reason="bad run"),
+    ConversionTooLarge(reason="5 GiB"),
+]
+BY_NAME = pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
+
+
+def every_class(root: type[TieringError]) -> set[type[TieringError]]:
+    """Return a class and all below it."""
+    return {root}.union(*(every_class(child) for child in root.__subclasses__()))
+
+
+@BY_NAME
+def test_the_message_holds_every_field(error: TieringError) -> None:
+    """The docstring is the message, with the exception's own fields filled in."""
+    for value in error.fields.values():
+        assert str(value) in str(error)
+    assert "{" not in str(error)
+
+
+@BY_NAME
+def test_fields_are_attributes(error: TieringError) -> None:
+    """What was given by name can be read back by that name."""
+    assert error.fields
+    assert all(getattr(error, name) == value for name, value in error.fields.items())
+
+
+@BY_NAME
+def test_a_conversion_is_not_worth_repeating(error: TieringError) -> None:
+    """The same bytes fail the same way, so none of these errors asks for another attempt."""
+    assert not error.retryable
+    assert error.exit_code >= 10
+
+
+def test_every_error_has_a_sample_here() -> None:
+    """No class of the tree but its root stays untried."""
+    assert {type(sample) for sample in SAMPLES} | {TieringError} == every_class(TieringError)
+
+
+def test_the_tree_is_drawn() -> None:
+    """The module's opening names every class."""
+    drawn = errors.__doc__ or ""
+    assert all(error.__name__ in drawn for error in every_class(TieringError))
+
+
+def test_one_except_catches_a_failed_conversion() -> None:
+    """Whatever stops a conversion is a TranscodeError; a bad warrant is not."""
+    leaves = every_class(TranscodeError)
+    assert {UnsupportedConversion, MalformedDataset, PixelMismatch, CodecFailed, ConversionTooLarge} < leaves
+    assert InvalidWarrant not in leaves

@@ -1,0 +1,186 @@
+"""The few calls by which bytes reach a disk and stay there; must not decide anything.
+
+Everything durable goes through a ``Disk``, so that a test can put a disk there that forgets what was not synced
+(tests/crash). The promises: ``sync_file`` makes the bytes of a file last, ``sync_folder`` the names in a folder;
+nothing else does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+_SYNC_FILE_RANGE_WRITE: Final = 2
+_INCOMING: Final = ".incoming-"
+_NO_UNNAMED_FILES: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
+
+
+class Disk(Protocol):
+    """The calls; every one may raise OSError. Offsets and sizes in bytes."""
+
+    def make_folder(self, path: Path) -> None:
+        """Create a folder and its parents durably; harmless when it is there, made durable when it was not."""
+
+    def create(self, folder: Path) -> int:
+        """Return a handle on a new file in ``folder`` that has no name yet and vanishes if it never gets one."""
+
+    def write(self, handle: int, data: bytes | memoryview, offset: int) -> None:
+        """Write all of ``data`` at ``offset``."""
+
+    def start_writeback(self, handle: int, offset: int, size: int) -> None:
+        """Hint that these bytes may go to the disk now; promises nothing."""
+
+    def sync_file(self, handle: int) -> None:
+        """Return once the file's bytes and size would survive a power cut."""
+
+    def link(self, handle: int, path: Path) -> None:
+        """Give the file a name; FileExistsError when the name is taken: nothing is ever overwritten."""
+
+    def sync_folder(self, path: Path) -> None:
+        """Return once the names in the folder would survive a power cut."""
+
+    def close(self, handle: int) -> None:
+        """Close a handle of ``create``; a file without a name is gone then."""
+
+    def names(self, folder: Path) -> list[str]:
+        """Return the names in a folder, sorted; none when the folder does not exist."""
+
+    def read(self, path: Path, *, chunk_bytes: int) -> Iterator[bytes]:
+        """Yield a file's bytes in chunks."""
+
+    def size_bytes(self, path: Path) -> int:
+        """Return a file's size; FileNotFoundError when there is none."""
+
+    def sweep(self, folder: Path) -> int:
+        """Clear what an ended process left in ``folder`` without a real name; return how many. Only at start-up."""
+
+    def free_bytes(self, path: Path) -> int:
+        """Return how many bytes an ordinary user may still write."""
+
+
+class OsDisk:
+    """The operating system's files (Linux; names through linkat, so that a file is whole before it has a name)."""
+
+    def __init__(self) -> None:
+        self._writeback = _find_sync_file_range()
+        self._named: dict[int, Path] = {}
+        self._durable: set[Path] = set()
+
+    def make_folder(self, path: Path) -> None:
+        """Create missing parents first and sync each one's own parent.
+
+        A folder found there may be the work of another thread, or of a process killed before it synced: its name is
+        synced too, once. Where the parent is not ours to open (a mount point), it was made by somebody else.
+        """
+        if path in self._durable:
+            return
+        if path.is_dir():
+            with contextlib.suppress(PermissionError):
+                self.sync_folder(path.parent)
+        else:
+            self.make_folder(path.parent)
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o750)
+            self.sync_folder(path.parent)
+        self._durable.add(path)
+
+    def create(self, folder: Path) -> int:
+        """Use O_TMPFILE; a file system without it gets a hidden name that start-up clears."""
+        try:
+            return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        except OSError as exc:
+            if exc.errno not in _NO_UNNAMED_FILES or not folder.is_dir():
+                raise
+        path = folder / f"{_INCOMING}{os.urandom(8).hex()}"
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        self._named[handle] = path
+        return handle
+
+    def write(self, handle: int, data: bytes | memoryview, offset: int) -> None:
+        """Go on after a short write, which a nearly full disk gives before it says ENOSPC."""
+        written = os.pwrite(handle, data, offset)
+        while written < len(data):
+            written += os.pwrite(handle, memoryview(data)[written:], offset + written)
+
+    def start_writeback(self, handle: int, offset: int, size: int) -> None:
+        """Call sync_file_range, where the C library has it."""
+        if self._writeback is not None:
+            self._writeback(handle, offset, size, _SYNC_FILE_RANGE_WRITE)
+
+    def sync_file(self, handle: int) -> None:
+        """Call fdatasync: the size is metadata it must write too."""
+        os.fdatasync(handle)
+
+    def link(self, handle: int, path: Path) -> None:
+        """Link through /proc/self/fd, or from the hidden name where the file has one."""
+        source = self._named.get(handle)
+        if source is None:
+            # Any src_dir_fd makes Python call linkat; the kernel ignores it, the path is absolute.
+            os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
+        else:
+            os.link(source, path)
+
+    def sync_folder(self, path: Path) -> None:
+        """Call fsync on the folder."""
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def close(self, handle: int) -> None:
+        """Close; a hidden name goes too."""
+        path = self._named.pop(handle, None)
+        if path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+        os.close(handle)
+
+    def names(self, folder: Path) -> list[str]:
+        """List, hidden names left out."""
+        try:
+            return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        except FileNotFoundError:
+            return []
+
+    def read(self, path: Path, *, chunk_bytes: int) -> Iterator[bytes]:
+        """Read sequentially."""
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(chunk_bytes):
+                yield chunk
+
+    def size_bytes(self, path: Path) -> int:
+        """Ask stat."""
+        return path.stat().st_size
+
+    def sweep(self, folder: Path) -> int:
+        """Remove the hidden names ``create`` falls back on; a file that has its real name too keeps that one."""
+        left = list(folder.glob(f"{_INCOMING}*"))
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
+    def free_bytes(self, path: Path) -> int:
+        """Ask statvfs."""
+        facts = os.statvfs(path)
+        return facts.f_bavail * facts.f_frsize
+
+
+class _SyncFileRange(Protocol):
+    def __call__(self, handle: int, offset: int, size: int, flags: int) -> int: ...
+
+
+def _find_sync_file_range() -> _SyncFileRange | None:
+    """Return the C library's sync_file_range, or None where there is none (it is Linux only)."""
+    function = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if function is None:
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong, ctypes.c_uint)
+    function.restype = ctypes.c_int
+    found: _SyncFileRange = function
+    return found
