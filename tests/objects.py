@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def ct_dataset(number: int = 1, *, study: int = 1, series: int = 1, **overrides:
     ds.Rows = ds.Columns = 16
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
     ds.add_new("PixelData", "OW", bytes((number + i) % 251 for i in range(512)))
+    return changed(ds, overrides)
+
+
+def changed(ds: Dataset, overrides: Mapping[str, object]) -> Dataset:
+    """Set attributes by keyword, remove those that are None, and return the data set."""
     for keyword, value in overrides.items():
         if value is None:
             del ds[keyword]

@@ -52,11 +52,11 @@ class Server:
         """Return the address of a database, as the settings take it."""
         return f"postgresql://{_USER}@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self) -> str:
-        """Create an empty database and return its address."""
+    def create_database(self, template: str = "template1") -> str:
+        """Create a database, empty or a copy of another, and return its address."""
         name = f"test_{next(_numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         return self.url(name)
 
     def drop_database(self, url: str) -> None:

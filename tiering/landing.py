@@ -21,6 +21,7 @@ from tiering.disk import Disk
 
 SUFFIX: Final = ".dcm"
 _DAY: Final = re.compile(r"[0-9]{8}")
+_OBJECT: Final = re.compile(r"[0-9]{6,}\.dcm")
 _FOLDER: Final = re.compile(r"([0-9]{8})/([0-9]{6})-[0-9a-f]{8}")
 
 
@@ -127,8 +128,17 @@ class LandingArea:
 
     def prepare(self) -> None:
         """Open files ahead of need. Raises OSError."""
-        while len(self._spare) < self.max_spare and not self._is_closed:
-            self._spare.append(self.disk.create(self.root))
+        while len(self._spare) < self.max_spare and self._keep_spare(self.disk.create(self.root)):
+            pass
+
+    def _keep_spare(self, handle: int) -> bool:
+        """Keep a file for later, unless the end came in the meantime; tell which."""
+        with self._lock:
+            if not self._is_closed:
+                self._spare.append(handle)
+                return True
+        self.disk.close(handle)
+        return False
 
     def reserve(self, size_bytes: int, now: datetime, register: Register) -> tuple[str, LandingFolder]:
         """Return a fresh key and its folder.
@@ -138,7 +148,7 @@ class LandingArea:
         """
         with self._lock:
             folder = self._current
-            if folder is None or folder.is_full or folder.day != now.date():
+            if folder is None or folder.is_full or folder.day < now.date():
                 folder = self._open(now, register)
             folder.taken += 1
             folder.size_bytes += size_bytes
@@ -174,9 +184,9 @@ class LandingArea:
             self._current, self._retired = None, []
             return [folder for folder in opened if folder.pending == 0]
 
-    def path_of(self, key: str) -> Path:
-        """Return where the object of a key lies."""
-        return path_of(self.root, key)
+    def path_in(self, folder: LandingFolder, key: str) -> Path:
+        """Return where the object of a key ``reserve`` gave lies."""
+        return folder.path / f"{key.rpartition('/')[2]}{SUFFIX}"
 
     def has_room(self, floor_bytes: int) -> bool:
         """Tell whether more than ``floor_bytes`` are free."""
@@ -188,7 +198,7 @@ def path_of(root: Path, key: str) -> Path:
     parts = key.split("/")
     if not parts or any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise ValueError(f"not an object key: {key!r}")
-    return root.joinpath(*parts).with_suffix(SUFFIX)
+    return root.joinpath(*parts[:-1], parts[-1] + SUFFIX)
 
 
 def iter_folders(disk: Disk, root: Path) -> Iterator[str]:
@@ -209,7 +219,7 @@ def opened_at(folder: str) -> datetime:
 
 
 def iter_keys(disk: Disk, root: Path, folder: str) -> Iterator[str]:
-    """Yield the keys of the objects in a folder, in the order in which they landed."""
+    """Yield the keys of the objects in a folder, in the order in which they landed; strangers are passed over."""
     for name in disk.names(root / folder):
-        if name.endswith(SUFFIX):
+        if _OBJECT.fullmatch(name):
             yield f"{folder}/{name.removesuffix(SUFFIX)}"

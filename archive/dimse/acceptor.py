@@ -50,8 +50,6 @@ TOO_MANY: Final = Refusal(2, 3, 2, "local limit of associations exceeded")
 BUSY: Final = Refusal(2, 3, 1, "temporary congestion")
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """A parsed A-ASSOCIATE-RQ."""
@@ -149,9 +147,7 @@ def send_refusal(transport: Transport, refusal: Refusal) -> None:
 def accept(transport: Transport, request: Request, peer: Peer, settings: DicomSettings) -> Association:
     """Negotiate the contexts, send the A-ASSOCIATE-AC and return the association."""
     proposed = request.primitive.presentation_context_definition_list
-    results, roles = contexts.negotiate(
-        proposed, request.roles, accept_private=settings.accept_private_sop_classes
-    )
+    results, roles = contexts.negotiate(proposed, request.roles, accept_private=settings.accept_private_sop_classes)
     answer = A_ASSOCIATE()
     answer.application_context_name = _APPLICATION_CONTEXT
     answer.calling_ae_title = request.primitive.calling_ae_title

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol
 from archive.dimse import command as dimse
 from archive.dimse.command import Command
 from archive.dimse.transport import Transport
-from archive.errors import PduError, PeerAborted, PeerClosed
+from archive.errors import PduError, PeerAborted, ProtocolError
 
 P_DATA_TF: Final = 0x04
 A_RELEASE_RQ: Final = 0x05
@@ -32,7 +32,7 @@ _RELEASE_RP: Final = b"\x06\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 _RELEASE_RQ: Final = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 
 
-class Released(Exception):  # noqa: N818 - an event, not an error
+class Released(Exception):
     """The peer asked for release; the association ended as it should."""
 
 
@@ -282,7 +282,7 @@ class Association:
         """Send A-ABORT (PS3.8 section 9.3.8) as far as the peer still listens, and close."""
         try:
             self.transport.send([bytes((A_ABORT, 0, 0, 0, 0, 4, 0, 0, source, reason))], what="an abort")
-        except (PeerClosed, TimeoutError):
+        except ProtocolError:
             pass
         finally:
             self.transport.close()

@@ -54,22 +54,30 @@ def is_storage(abstract_syntax: str, *, accept_private: bool) -> bool:
     return accept_private and not abstract_syntax.startswith(_STANDARD_ROOT)
 
 
-def _storage_preference(proposed: Iterable[str]) -> list[str]:
-    """Order a peer's syntaxes: compressed ones in its order first (least work for it), then by what keeps most."""
+def _storage_preference(proposed: Iterable[str], *, we_send: bool) -> list[str]:
+    """Order a peer's syntaxes.
+
+    Where it sends: compressed ones in its order (least work for it), then by what keeps most. Where we send: by what
+    everything stored can be converted to.
+    """
     offered = [str(syntax) for syntax in proposed]
     compressed = [syntax for syntax in offered if syntax not in _UNCOMPRESSED]
-    return compressed + [syntax for syntax in _UNCOMPRESSED if syntax in offered]
+    native: list[str] = [syntax for syntax in _UNCOMPRESSED if syntax in offered]
+    return native + compressed if we_send else compressed + native
 
 
-def _supported(proposed: PresentationContext, *, accept_private: bool) -> list[PresentationContext]:
+def _supported(
+    proposed: PresentationContext, roles: Mapping[Any, tuple[bool, bool]], *, accept_private: bool
+) -> list[PresentationContext]:
     """Return, as pynetdicom wants it, what we support for one proposed context: a list of none or one."""
+    we_send = roles.get(proposed.abstract_syntax) == (False, True)
     abstract = str(proposed.abstract_syntax)
     ours = PresentationContext()
     ours.abstract_syntax = proposed.abstract_syntax
     if abstract in _SERVICES:
         ours.transfer_syntax = list(_SERVICE_SYNTAXES)
     elif is_storage(abstract, accept_private=accept_private):
-        ours.transfer_syntax = list(_storage_preference(proposed.transfer_syntax))
+        ours.transfer_syntax = list(_storage_preference(proposed.transfer_syntax, we_send=we_send))
         ours.scu_role = ours.scp_role = True
     else:
         return []
@@ -83,7 +91,7 @@ def negotiate(
     results: list[PresentationContext] = []
     replies: dict[str, SCP_SCU_RoleSelectionNegotiation] = {}
     for context in proposed:
-        ours = _supported(context, accept_private=accept_private)
+        ours = _supported(context, roles, accept_private=accept_private)
         answered, answered_roles = negotiate_as_acceptor([context], ours, dict(roles))
         results += answered
         replies |= {str(role.sop_class_uid): role for role in answered_roles}

@@ -31,7 +31,7 @@ from archive.index.records import StoredInstance
 from archive.services.retrieve import ObjectBytes, Retrieve, Retrieved, Root, Selection, can_give, selection_of
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
-"""The most of an object that is in memory at a time, twice."""
+"""The most of an object that is in memory at a time."""
 
 _log = logs.get(__name__)
 _LARGEST_NUMBER: Final = 0xFFFF
@@ -200,8 +200,7 @@ class Courier:
         for context in association.contexts.values():
             if context.as_scu:
                 self._contexts.setdefault(context.abstract_syntax, []).append(context)
-        # Two, turn by turn: one object leaves from the first while the next is read into the second.
-        self._buffers = [bytearray(), bytearray()]
+        self._buffer = bytearray()
         self._message_id = 0
 
     def prepare(self, instance: StoredInstance) -> Parcel:
@@ -238,12 +237,10 @@ class Courier:
         return WINDOW_BYTES // fragment * fragment or WINDOW_BYTES
 
     def _space(self, size: int) -> memoryview:
-        """Return ``size`` bytes of the buffer used least recently, which grows to what the objects need."""
-        buffer = self._buffers.pop(0)
-        if len(buffer) < size:
-            buffer = bytearray(-(-size // _MIB) * _MIB)
-        self._buffers.append(buffer)
-        return memoryview(buffer)[:size]
+        """Return ``size`` bytes of the buffer, which grows to what the objects need; the one before has left it."""
+        if len(self._buffer) < size:
+            self._buffer = bytearray(-(-size // _MIB) * _MIB)
+        return memoryview(self._buffer)[:size]
 
     def send(self, parcel: Parcel, before: Buffers) -> None:
         """Send the responses in ``before`` and the object; its answer is still to come. Closes the parcel."""

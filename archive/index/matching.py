@@ -29,7 +29,7 @@ _WILDCARD: Final = re.compile(r"[*?]")
 _STARS: Final = re.compile(r"\*+")
 _DATE: Final = re.compile(r"\d{4}(?:\d{2}(?:\d{2})?)?", re.ASCII)
 _LEGACY_DATE: Final = re.compile(r"(\d{4})\.(\d{2})\.(\d{2})", re.ASCII)
-_TIME: Final = re.compile(r"\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?", re.ASCII)
+_TIME: Final = re.compile(r"\d{2}(?:\d{2}(?:\d{2}(?:\.\d+)?)?)?", re.ASCII)
 _WHOLE_NUMBER: Final = re.compile(r"\+?\d+", re.ASCII)
 _BEYOND: Final = ":"
 """The character after 9: whatever digits follow, ``10:`` sorts after every time that begins with 10."""

@@ -267,8 +267,11 @@ def pixels_are_cut(head: bytes | memoryview, rest: int, size_bytes: int, layout:
     ``head`` is its beginning or all of it, ``rest`` from a walk. Never raises.
     """
     order = _ORDERS[layout]
-    while rest + 12 <= len(head):
-        key, _, length, start = _read_head(bytes(head[rest : rest + 16]), 0, order)
+    while rest + 8 <= len(head):
+        try:
+            key, _, length, start = _read_head(bytes(head[rest : rest + 16]), 0, order)
+        except struct.error:
+            return False
         is_pixels = key & order.group_mask == order.pixel_group
         if length == UNDEFINED:
             return is_pixels and len(head) == size_bytes and _runs_off(bytes(head[rest + start :]), order)

@@ -38,9 +38,7 @@ def scan_header(
     return header
 
 
-def _scan(
-    head: bytes | memoryview, declared: Layout, complete: bool, size_bytes: int | None = None
-) -> InstanceHeader:
+def _scan(head: bytes | memoryview, declared: Layout, complete: bool, size_bytes: int | None = None) -> InstanceHeader:
     layout = guess_layout(bytes(head[:64])) or declared
     flags = set() if layout is declared else {"fallback", "vr"}
     elements, stop, rest = _walk_windows(head, layout, flags)

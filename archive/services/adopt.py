@@ -6,6 +6,8 @@ lost). A file without a row was durable, so it is taken in; a row without a file
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -91,14 +93,12 @@ class Adopt:
 
     def _take(self, key: str, report: AdoptReport) -> None:
         """Deal with a file without a row."""
-        try:
-            outcome = self._adopt(key)
-        except (IngestError, InvalidUid, FixityError, IndexRefused) as exc:
-            self._set_aside(key, reason_of(exc), report)
-        except OSError as exc:
-            report.unreadable += 1
-            _log.error("landed_file_unreadable", key=key, reason=exc.strerror)
-        else:
+        with _told(key, report):
+            try:
+                outcome = self._adopt(key)
+            except (IngestError, InvalidUid, FixityError, IndexRefused) as exc:
+                self._set_aside(key, reason_of(exc), report)
+                return
             if outcome is AddOutcome.CONFLICT:
                 self._set_aside(key, CONFLICT, report)
             report.adopted += outcome is AddOutcome.ADDED
@@ -135,7 +135,19 @@ class Adopt:
     def _recall_kept(self, report: AdoptReport) -> None:
         """Index what is in the quarantine folder and not in its table: it was kept while the index was down."""
         for key, path in aside.iter_kept(self.disk, self.quarantine_root):
-            if not aside.is_known(self.database, key):
+            if aside.is_known(self.database, key):
+                continue
+            with _told(key, report):
                 row = aside.row_from_storage(self.disk, path, key, now=self.clock())
                 aside.set_aside(self.disk, self.committer, row, path)
                 report.set_aside += 1
+
+
+@contextmanager
+def _told(key: str, report: AdoptReport) -> Iterator[None]:
+    """Count and log a file that the disk cannot read, or a note that it cannot write: the start goes on."""
+    try:
+        yield
+    except OSError as exc:
+        report.unreadable += 1
+        _log.error("stored_file_unreadable", key=key, reason=exc.strerror)

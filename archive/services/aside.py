@@ -113,7 +113,7 @@ def iter_kept(disk: Disk, root: Path) -> Iterator[tuple[str, Path]]:
     for day in disk.names(root):
         if day.isdecimal():
             for name in disk.names(root / day):
-                if name.endswith(SUFFIX):
+                if name.endswith(SUFFIX) and name.isprintable():
                     key = f"{day}/{name.removesuffix(SUFFIX)}"
                     yield key, path_of(root, key)
 

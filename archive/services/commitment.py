@@ -315,7 +315,7 @@ class CommitmentReporter:
         except Interrupted:
             raise
         except Exception as exc:
-            pass
+            unreachable.add(row.ae_title)
             level = _log.warning if isinstance(exc, ArchiveError) else _log.error
             level("commitment_not_delivered", ae_title=row.ae_title, attempts=row.attempts + 1, exc_info=exc)
             self._retry_later(row)

@@ -103,7 +103,7 @@ class Ingest:
         waiting = self.committer.find_waiting_digest(sop_instance_uid)
         if waiting is not None:
             return waiting
-        with self.database.read() as connection:
+        with self.database.glance() as connection:
             return find_digest(connection, sop_instance_uid)
 
     def register(self, folder: LandingFolder, done: Sequence[LandingFolder]) -> None:
@@ -230,7 +230,7 @@ class Reception:
         file.complete(header)
         key, folder = ingest.landing.reserve(file.size_bytes, self._provenance.received_at, ingest.register)
         # A link that failed may have left its name: the folder is then never settled and start-up looks at it.
-        file.link(ingest.landing.path_of(key))
+        file.link(ingest.landing.path_in(folder, key))
         return key, folder, header
 
     def _index(self, header: InstanceHeader, key: str, folder: LandingFolder, head: bytes) -> None:

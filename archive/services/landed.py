@@ -30,8 +30,9 @@ class Landed:
         Raises UnreadableDataset, MissingIdentifier, InvalidUid, SopClassMismatch, SopInstanceMismatch.
         """
         stored, provenance = self.stored, self.stored.provenance
-        complete = stored.dataset_size <= CHUNK_BYTES
-        header = scan_header(self.head, provenance.transfer_syntax_uid, complete=complete)
+        size = stored.dataset_size
+        syntax = provenance.transfer_syntax_uid
+        header = scan_header(self.head, syntax, complete=size <= CHUNK_BYTES, size_bytes=size)
         check_identity(header, provenance)
         dataset = (stored.dataset_sha256, stored.dataset_size)
         return new_instance(provenance, header, key, self.file_header, dataset)

@@ -49,7 +49,7 @@ def share_home(home: Path) -> Iterator[None]:
 @contextmanager
 def _locked(home: Path, mode: int) -> Iterator[int]:
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o750, parents=True, exist_ok=True)
         handle = os.open(home / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as exc:
         raise ConfigError(name="home", reason=f"{home} cannot be written ({exc.strerror})") from exc

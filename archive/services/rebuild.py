@@ -222,7 +222,10 @@ class _Filling:
         """Index the quarantine folder."""
         with self.transaction() as connection:
             for key, path in aside.iter_kept(self.rebuild.disk, self.rebuild.quarantine_root):
-                self._keep(connection, key, path, "")
+                try:
+                    self._keep(connection, key, path, "")
+                except OSError as exc:
+                    self.problems.append(f"quarantine/{key}: {exc.strerror or type(exc).__name__}")
 
     def finish(self) -> RebuildReport:
         """Journal the rebuild and return what came of it."""

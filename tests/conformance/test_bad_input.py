@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import wire
 from tests.archive_process import ArchiveProcess, running_archive
-from tests.objects import CT_IMAGE, ROOT, ct_dataset, dataset_bytes
+from tests.objects import CT_IMAGE, ROOT, changed, ct_dataset, dataset_bytes
 from tests.raw_scu import open_scu
 
 TIMERS = """
@@ -37,8 +37,8 @@ def _uid(number: int) -> str:
     return f"{ROOT}.1.1.{number}"
 
 
-def _object(number: int, **overrides: object) -> bytes:
-    return dataset_bytes(ct_dataset(number, **overrides))
+def _object(number: int, **overrides: str | None) -> bytes:
+    return dataset_bytes(changed(ct_dataset(number), overrides))
 
 
 def _quarantined(archive: ArchiveProcess, data: bytes) -> list[dict[str, str]]:
@@ -207,7 +207,7 @@ def test_an_association_lost_in_an_object_leaves_nothing(archive: ArchiveProcess
     ],
 )
 def test_an_object_that_is_not_what_was_announced_is_kept_aside(
-    archive: ArchiveProcess, number: int, overrides: dict[str, object], status: int
+    archive: ArchiveProcess, number: int, overrides: dict[str, str | None], status: int
 ) -> None:
     """Missing identifiers are C000, wrong ones A900, with an Error Comment; the bytes are in quarantine."""
     data = _object(number, **overrides)

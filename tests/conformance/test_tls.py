@@ -38,9 +38,7 @@ class Authority:
         paths = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         private = serialization.PrivateFormat.TraditionalOpenSSL
-        paths[1].write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
-        )
+        paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption()))
         return *paths, hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
 
     def _sign(
@@ -93,9 +91,7 @@ def test_an_anonymous_client_is_served_over_tls(tmp_path: Path, authority: Autho
         assert plain.returncode == 0
 
 
-def test_a_client_without_a_certificate_is_refused_where_one_is_required(
-    tmp_path: Path, authority: Authority
-) -> None:
+def test_a_client_without_a_certificate_is_refused_where_one_is_required(tmp_path: Path, authority: Authority) -> None:
     """Required means required: our authority's certificate gets in, none or a stranger's does not."""
     ours = authority.issue("scanner")
     stranger = Authority(tmp_path / "stranger").issue("scanner")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -36,14 +37,10 @@ def new_instance(
     study: int = 1,
     attributes: Mapping[str, str | None] = MappingProxyType({}),
     *,
-    content: object = None,
     site: str = "CHU",
     **values: str | None,
 ) -> NewInstance:
-    """Return an instance to add; ``values`` and ``attributes`` are keyword=text, None takes one away.
-
-    ``content`` changes its bytes.
-    """
+    """Return an instance to add; ``values`` and ``attributes`` are keyword=text, None takes one away."""
     uid = sop_uid(number, series, study)
     header: dict[str, str | None] = {
         "PatientName": "MOREAU^Hélène",
@@ -64,12 +61,17 @@ def new_instance(
         header=InstanceHeader(kept),
         site=site,
         transfer_syntax_uid=EXPLICIT,
-        dataset_sha256=digest(uid if content is None else content),
+        dataset_sha256=digest(uid),
         dataset_size=1000 + number,
         received_at=NOW,
         calling_ae_title="CTSCAN",
-        location=new_location(f"20261123/063529-aa/{kept['SOPInstanceUID']}-{content}"),
+        location=new_location(f"20261123/063529-aa/{kept['SOPInstanceUID']}"),
     )
+
+
+def other_bytes(item: NewInstance) -> NewInstance:
+    """Return an instance of the same identifiers with other bytes, landed elsewhere."""
+    return replace(item, dataset_sha256=digest("other"), location=new_location("elsewhere"))
 
 
 def new_location(key: str, tier: str = "hot") -> NewLocation:

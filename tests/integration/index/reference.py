@@ -101,8 +101,8 @@ def _date(part: str, value: str) -> bool:
 
 def _time(part: str, value: str) -> bool:
     first, last = _ends(part)
-    at = _micros(value)
-    return (not first or _micros(first) <= at) and (not last or at < _micros(last) + _precision(last))
+    at = _picos(value)
+    return (not first or _picos(first) <= at) and (not last or at < _picos(last) + _precision(last))
 
 
 def _ends(part: str) -> tuple[str, str]:
@@ -117,17 +117,17 @@ def _is_legacy(part: str) -> bool:
     return re.search(r"[0-9]{4}\.[0-9]{2}\.[0-9]{2}", part) is not None
 
 
-def _micros(text: str) -> int:
+def _picos(text: str) -> int:
     whole, _, fraction = text.partition(".")
     padded = whole.ljust(6, "0")
     at = time(int(padded[:2]), int(padded[2:4]), int(padded[4:6]))
-    return ((at.hour * 60 + at.minute) * 60 + at.second) * 10**6 + int(fraction.ljust(6, "0") or 0)
+    return ((at.hour * 60 + at.minute) * 60 + at.second) * 10**12 + int(fraction.ljust(12, "0") or 0)
 
 
 def _precision(text: str) -> int:
     """Return how long the moment is that a time names: an hour, a minute, a second or a part of one."""
     whole, dot, fraction = text.partition(".")
-    return {2: 3600 * 10**6, 4: 60 * 10**6, 6: 10 ** (6 - len(fraction)) if dot else 10**6}[len(whole)]
+    return {2: 3600 * 10**12, 4: 60 * 10**12, 6: 10 ** (12 - len(fraction)) if dot else 10**12}[len(whole)]
 
 
 _COMPARE = {

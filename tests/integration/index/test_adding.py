@@ -23,6 +23,7 @@ from tests.integration.index.making import (
     change,
     digest,
     new_instance,
+    other_bytes,
     rows,
     sop_uid,
     value,
@@ -56,7 +57,7 @@ def test_one_instance_makes_one_row_at_each_level(database: Database) -> None:
         "JOIN instance ON instance.id = instance_fk JOIN series ON series.id = series_fk "
         "JOIN study ON study.id = study_fk JOIN patient ON patient.id = patient_fk",
     )
-    assert linked == [("PID1", "2.25.1", "2.25.1.1", "2.25.1.1.1", "20261123/063529-aa/2.25.1.1.1-None")]
+    assert linked == [("PID1", "2.25.1", "2.25.1.1", "2.25.1.1.1", "20261123/063529-aa/2.25.1.1.1")]
 
 
 def test_every_attribute_lands_in_its_column(database: Database) -> None:
@@ -134,7 +135,7 @@ def test_the_same_bytes_again_are_the_same_instance(database: Database) -> None:
 def test_other_bytes_under_the_same_uid_are_a_conflict(database: Database) -> None:
     """The first instance stays; the second makes no row at any level, whatever study it names."""
     add(database, new_instance())
-    other = new_instance(content="other", StudyInstanceUID="2.25.99", SeriesInstanceUID="2.25.99.1", PatientID="P99")
+    other = other_bytes(new_instance(StudyInstanceUID="2.25.99", SeriesInstanceUID="2.25.99.1", PatientID="P99"))
     assert add(database, other) == [CONFLICT]
     assert counts(database) == (1, 1, 1, 1, 1)
     assert value(database, "SELECT dataset_sha256 FROM instance") == digest(sop_uid())
@@ -142,7 +143,7 @@ def test_other_bytes_under_the_same_uid_are_a_conflict(database: Database) -> No
 
 def test_duplicates_within_a_batch_are_told_apart(database: Database) -> None:
     """Outcomes come one per item, in order, and the first of each UID wins."""
-    batch = [new_instance(1), new_instance(1), new_instance(2), new_instance(1, content="other")]
+    batch = [new_instance(1), new_instance(1), new_instance(2), other_bytes(new_instance(1))]
     assert add(database, *batch) == [ADDED, SAME, ADDED, CONFLICT]
     assert add(database, *reversed(batch)) == [CONFLICT, SAME, SAME, SAME]
     assert counts(database) == (1, 1, 1, 2, 2)
@@ -432,11 +433,11 @@ def add_many(url: str, start: int, ready: Any) -> None:
     database.close()
 
 
-def test_processes_that_write_together_make_one_index(database: Database, empty_url: str) -> None:
+def test_processes_that_write_together_make_one_index(database: Database, url: str) -> None:
     """Three processes race for the same patients, studies, series and instances: each row exists once, none is lost."""
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(3)
-    processes = [context.Process(target=add_many, args=(empty_url, 1000 * n, ready)) for n in range(3)]
+    processes = [context.Process(target=add_many, args=(url, 1000 * n, ready)) for n in range(3)]
     for process in processes:
         process.start()
     for process in processes:

@@ -11,7 +11,7 @@ from archive.errors import InvalidIdentifier
 from archive.index.find import SUPPORTED, Query, run_query
 from archive.index.keys import KEYS
 from archive.index.session import Database
-from tests.integration.index.making import CT_CLASS, add, change, find, new_instance, numbers, sop_uid, studies_found
+from tests.integration.index.making import CT_CLASS, add, change, find, new_instance, sop_uid, studies_found
 from tests.integration.index.test_retrieving import copy_to_cold
 
 MR_CLASS = "1.2.840.10008.5.1.4.1.1.4"
@@ -345,9 +345,9 @@ def test_an_entity_is_as_available_as_its_least_available_instance(
     if cold is not None:
         copy_to_cold(stocked, uid, "pack/1", cold)
     if hot is None:
-        change(stocked, "DELETE FROM location WHERE key LIKE ?", (f"%{uid}-None",))
+        change(stocked, "DELETE FROM location WHERE key LIKE ?", (f"%{uid}",))
     else:
-        change(stocked, "UPDATE location SET state = ? WHERE key LIKE ?", (hot, f"%{uid}-None"))
+        change(stocked, "UPDATE location SET state = ? WHERE key LIKE ?", (hot, f"%{uid}"))
     assert availabilities(stocked, "IMAGE") == ["ONLINE", expected, "ONLINE", "ONLINE"]
     assert availabilities(stocked, "SERIES") == [expected, "ONLINE"]
     assert availabilities(stocked, "STUDY") == [expected]
@@ -457,9 +457,3 @@ def test_counts_come_from_indexes_alone(database: Database, monkeypatch: pytest.
         touching = [step for step in steps if "instance" in step]
         assert touching
         assert all("COVERING INDEX" in step for step in touching), touching
-
-
-def test_numbers_helper_orders(stocked: Database) -> None:
-    """What the tests compare is what the index answered, ordered by number."""
-    assert numbers(["2.25.10", "2.25.9"]) == [9, 10]
-    assert studies_found(stocked) == [1, 2, 3]

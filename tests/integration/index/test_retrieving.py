@@ -142,7 +142,7 @@ def test_copies_come_with_their_instance_hot_first(database: Database) -> None:
     """An instance with several copies is one instance; the nearest copy comes first."""
     add(database, new_instance(1), new_instance(2))
     copy_to_cold(database, sop_uid(1), "pack/1")
-    change(database, "UPDATE location SET tier = 'cold' WHERE key LIKE ?", ("20261123/%/2.25.1.1.2-None",))
+    change(database, "UPDATE location SET tier = 'cold' WHERE key LIKE ?", ("20261123/%/2.25.1.1.2",))
     copy_to_cold(database, sop_uid(2), "pack/2")
     with database.read() as connection:
         found = list(iter_instances(connection, series="2.25.1.1"))
@@ -153,7 +153,7 @@ def test_copies_come_with_their_instance_hot_first(database: Database) -> None:
 def test_an_instance_without_a_copy_is_still_found(database: Database) -> None:
     """The retrieve that needs it fails for this one instance; it does not overlook it."""
     add(database, new_instance(1), new_instance(2))
-    change(database, "DELETE FROM location WHERE key LIKE ?", ("%2.25.1.1.1-None",))
+    change(database, "DELETE FROM location WHERE key LIKE ?", ("%2.25.1.1.1",))
     with database.read() as connection:
         found = list(iter_instances(connection, study="2.25.1"))
     assert [len(instance.locations) for instance in found] == [0, 1]

@@ -340,13 +340,6 @@ def test_sqlite_connections_have_our_settings(file_database: Database) -> None:
         assert driver_of(writer).execute("PRAGMA query_only").fetchone() == (0,)
 
 
-def flushed(connection: psycopg.Connection[Any]) -> bool:
-    """Tell whether PostgreSQL's log is on disk up to its end."""
-    row = connection.execute("SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()").fetchone()
-    assert row is not None
-    return bool(row[0])
-
-
 def test_a_synced_transaction_flushes_postgresql_s_log(postgres_url: str) -> None:
     """What was committed unsynced is flushed by the next synced commit, even one that changes nothing."""
     database = Database(postgres_url)
@@ -354,9 +347,10 @@ def test_a_synced_transaction_flushes_postgresql_s_log(postgres_url: str) -> Non
     with psycopg.connect(postgres_url, autocommit=True) as probe:
         for attempt in range(20):
             insert(database, f"unsynced {attempt}")
+            written = probe.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
             with database.write(synced=True):
                 pass
-            assert flushed(probe)
+            assert probe.execute("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", written).fetchone() == (True,)
     database.close()
 
 

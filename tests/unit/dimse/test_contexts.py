@@ -6,6 +6,7 @@ import pytest
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext, build_context
 
 from archive.dimse import contexts
+from archive.dimse.association import Context
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
@@ -21,7 +22,7 @@ def _proposed(abstract_syntax: str, *transfer_syntaxes: str, number: int = 1) ->
 
 def _negotiated(
     *proposed: PresentationContext, roles: dict[str, tuple[bool, bool]] | None = None, private: bool = True
-) -> dict[int, contexts.Context]:
+) -> dict[int, Context]:
     results, _ = contexts.negotiate(proposed, roles or {}, accept_private=private)
     assert len(results) == len(proposed)
     return contexts.accepted(results)
@@ -93,6 +94,13 @@ def test_a_role_lets_us_send_back() -> None:
     results, replies = contexts.negotiate(proposed, {CT: (False, True)}, accept_private=True)
     assert contexts.accepted(results)[1].as_scu
     assert [(str(reply.sop_class_uid), reply.scp_role) for reply in replies] == [(CT, True)]
+
+
+def test_where_we_send_what_everything_converts_to_is_taken() -> None:
+    """A peer that is to receive and offers a compressed syntax beside a native one gets the native one."""
+    proposed = _proposed(CT, JPEG_LS, contexts.IMPLICIT_LITTLE, contexts.EXPLICIT_LITTLE)
+    assert _negotiated(proposed, roles={CT: (False, True)})[1].transfer_syntax == contexts.EXPLICIT_LITTLE
+    assert _negotiated(proposed)[1].transfer_syntax == JPEG_LS
 
 
 def test_queries_answer_extended_negotiation_with_what_both_can() -> None:

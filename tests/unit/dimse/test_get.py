@@ -31,6 +31,7 @@ from tests.unit.dimse.retrieving import (
     fill,
     get,
     open_store,
+    received,
     uid,
 )
 
@@ -277,6 +278,7 @@ def test_what_is_no_answer_breaks_the_protocol(store: Store, answer: dimse.Comma
     with connected((GET, CT)) as (association, client):
         serving = Serving(association, GetHandler(store.retrieve).handle)
         client.ask(dimse.C_GET_RQ, STUDY)
+        received(client.association, client.association.read_message())
         client.association.send_message(CT, answer)
         assert isinstance(serving.join(), PduError)
 

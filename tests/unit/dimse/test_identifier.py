@@ -80,8 +80,22 @@ def test_pydicom_reads_what_is_written(syntax: str) -> None:
     assert ds.NumberOfStudyRelatedInstances == 600
     assert ds.AccessionNumber == ""
     assert list(ds.RequestAttributesSequence) == []
-    assert [int(element.tag) for element in ds] == sorted(int(element.tag) for element in ds)
     assert len(ds) == len(VALUES) + 1
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_elements_are_written_in_ascending_order(syntax: str) -> None:
+    """However the values are given, elements follow their tags, the character set first."""
+    raw = encode_identifier(VALUES, syntax)
+    assert encode_identifier(dict(reversed(VALUES.items())), syntax) == raw
+    plain = zlib.decompress(raw, -15) if syntax == DEFLATED else raw
+    assert plain[:4] == (b"\x00\x08\x00\x05" if syntax == BIG else b"\x08\x00\x05\x00")
+
+
+def test_elements_below_the_data_set_are_left_out() -> None:
+    """Command and file meta elements have no place in an identifier and are no keys."""
+    stray = _element(0x0000, 0x0002, b"UI", b"1.2.") + _element(0x0002, 0x0010, b"UI", b"1.2.")
+    assert decode_identifier(stray + _element(0x0020, 0x0010, b"SH", b"7 "), EXPLICIT) == {"StudyID": "7"}
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)

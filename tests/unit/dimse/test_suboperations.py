@@ -120,10 +120,11 @@ def test_a_large_object_leaves_in_windows(store: Store, client_max: int, extra: 
 
 def test_an_object_of_odd_length_is_sent_even(store: Store) -> None:
     """Fragments are even (PS3.8): behind an object of odd length comes one zero, and real peers do not abort."""
-    raw = dataset_bytes(ct_dataset(1)) + b"\xfc\xff\xfc\xffOB\x00\x00\x03\x00\x00\x00abc"
+    raw = dataset_bytes(ct_dataset(2)) + b"\xfc\xff\xfc\xffOB\x00\x00\x03\x00\x00\x00abc"
     assert len(raw) % 2
-    store.put(raw, uid=uid(1))
-    assert get(store).objects == {uid(1): raw + b"\0"}
+    full = store.put(ct_dataset(1, PixelData=b"\xff" * 1024))
+    store.put(raw, uid=uid(2))
+    assert get(store).objects == {uid(1): full, uid(2): raw + b"\0"}
 
 
 def counted_sends(association: Association, monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -80,7 +80,7 @@ def test_many_buffers_are_sent_in_order() -> None:
 
     thread = threading.Thread(target=read)
     thread.start()
-    transport.send([parts[0], *map(memoryview, parts[1:])], what="test")
+    transport.send([parts[0], *(memoryview(part) for part in parts[1:])], what="test")
     ours.shutdown(socket.SHUT_WR)
     thread.join(10)
     assert bytes(received) == b"".join(parts)

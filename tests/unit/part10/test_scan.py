@@ -372,6 +372,12 @@ def test_deflate_stream_broken_in_the_middle() -> None:
     assert scan(bytes(stream), DEFLATED)[0] == FOUND
 
 
+def test_deflated_attributes_far_behind() -> None:
+    """Attributes behind a long private value are found in a deflated data set too."""
+    stream = in_deflate(HEAD + element(0x00091010, "OB", bytes(200_000)) + TAIL + PIXELS)
+    assert scan(stream, DEFLATED) == (FOUND, ())
+
+
 def test_deflated_head_that_goes_on() -> None:
     """The first part of a deflated stream is enough when it reaches the pixels."""
     stream = in_deflate(HEAD + TAIL + element(0x7FE00010, "OW", bytes(200_000)))

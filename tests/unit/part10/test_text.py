@@ -138,6 +138,11 @@ def test_delimiter_puts_the_first_set_back_in_force(delimiter: str) -> None:
     assert decode(raw, "ISO 2022 IR 100\\ISO 2022 IR 144") == (f"Л{delimiter}é", True)
 
 
+def test_reset_outlasts_the_next_escape() -> None:
+    """After a delimiter the first set stays active for high bytes when an escape changes the low ones only."""
+    assert decode(b"\x1b-L\xbb^A\x1b(B\xe9", "ISO 2022 IR 100\\ISO 2022 IR 144") == ("Л^Aé", True)
+
+
 @pytest.mark.parametrize("character", ["^", "="])
 def test_name_delimiters_reset_names_only(character: str) -> None:
     """In other texts than names a caret or an equals sign is a character like any other."""
@@ -207,6 +212,7 @@ def test_utf8_cut_inside_a_character(cut: int) -> None:
     """UTF-8 cut at a field's length loses its last character, not its accents."""
     raw = "Hélène €".encode()[:-cut]
     assert decode(raw, "ISO_IR 192", "LO") == ("Hélène ", False)
+    assert decode(raw + b" ", "ISO_IR 192", "LO") == ("Hélène ", False)
 
 
 def test_latin_1_that_could_be_utf8_stays_latin_1() -> None:

@@ -196,6 +196,18 @@ def test_a_file_that_cannot_be_read_now_is_tried_again(
     assert rig.unsealed() == []
 
 
+def test_a_note_that_cannot_be_written_does_not_keep_the_archive_from_starting(
+    rig: Rig, disk: ForgetfulDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk a damaged file is told in the log only, and set aside at the next start."""
+    change(disk, 2, b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "capacity_bytes", 0)
+        assert rig.adopt() == AdoptReport(folders=1, adopted=2, unreadable=1)
+    assert len(rig.unsealed()) == 1
+    assert rig.adopt() == AdoptReport(folders=1, set_aside=1)
+
+
 def test_folders_the_index_has_never_heard_of_are_found(tmp_path: Path, disk: ForgetfulDisk) -> None:
     """With yesterday's copy of the index restored, today's objects are taken in."""
     yesterday = (tmp_path / "index.db").read_bytes()

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_objects_of_every_size_are_kept(rig: Rig, size: int, step: int) -> None:
 
 def test_what_is_indexed_does_not_depend_on_how_the_bytes_came(tmp_path: Path) -> None:
     """The same object in large and in small PDUs gives the same row, flags too."""
-    data = dataset_bytes(ct_dataset(1, PixelData=None, ImageComments="x" * CHUNK_BYTES, ContentLabel="LATE"))
+    data = dataset_bytes(ct_dataset(1, PixelData=None, TextValue="x" * CHUNK_BYTES, ContentLabel="LATE"))
     rows = []
     for step in (1_000_000_000, 1_000, 700_000):
         with open_rig(tmp_path / str(step)) as rig:
@@ -142,7 +143,11 @@ REFUSALS = [
     ),
     pytest.param(dataset_bytes(ct_dataset(1, SOPInstanceUID=None)), UID, CT_IMAGE, MissingIdentifier, id="no instance"),
     pytest.param(
-        dataset_bytes(ct_dataset(1, StudyInstanceUID="1.2/../../etc")), UID, CT_IMAGE, InvalidUid, id="path in a UID"
+        dataset_bytes(ct_dataset(1)).replace(b"2.25.1234567890.1\0", b"2.25/../../../etc\0"),
+        UID,
+        CT_IMAGE,
+        InvalidUid,
+        id="path in a UID",
     ),
     pytest.param(dataset_bytes(ct_dataset(1)), f"{ROOT}.9", CT_IMAGE, SopInstanceMismatch, id="other instance"),
     pytest.param(dataset_bytes(ct_dataset(1)), UID, "1.2.840.10008.5.1.4.1.1.4", SopClassMismatch, id="other class"),
@@ -327,6 +332,27 @@ def test_folders_change_under_load_without_a_pause(tmp_path: Path) -> None:
             thread.join(60)
         assert not any(thread.is_alive() for thread in threads)
         assert len(rig.stored_keys()) == 60
+
+
+def test_files_are_made_ahead_of_need(model: tuple[Rig, ForgetfulDisk]) -> None:
+    """Once started, a thread keeps files ready; a disk that cannot make one disturbs nobody; the end closes them."""
+    rig, disk = model
+    rig.ingest.start()
+    disk.fail_at = {len(disk.calls) + 9: errno.ENOSPC}
+    pause = threading.Event()
+    number = 0
+    while rig.landing.is_low:
+        number += 1
+        with suppress(StorageFull):
+            rig.send(ct_dataset(number))
+        pause.wait(0.02)
+    assert number < 100
+    rig.ingest.close()
+    for _ in range(100):
+        if disk.open_handles == 0:
+            break
+        pause.wait(0.02)
+    assert disk.open_handles == 0
 
 
 def test_chunks_are_lent_again() -> None:

@@ -73,6 +73,12 @@ def test_a_killed_process_locks_nobody_out(tmp_path: Path) -> None:
         assert (tmp_path / FILE_NAME).read_text() == f"{os.getpid()}\n"
 
 
+def test_a_new_home_is_not_for_everybody(tmp_path: Path) -> None:
+    """The folder that holds patients' data cannot be listed by other users of the machine."""
+    with hold_home(tmp_path / "home"):
+        assert (tmp_path / "home").stat().st_mode & 0o007 == 0
+
+
 def test_a_home_that_cannot_be_written_is_a_wrong_setting(tmp_path: Path) -> None:
     """A home below a file is refused by name, with the reason."""
     (tmp_path / "file").touch()

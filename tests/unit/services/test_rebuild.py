@@ -262,6 +262,25 @@ def test_an_unreadable_file_keeps_its_folder_open(home: Home, monkeypatch: pytes
         assert rig.query(f"{ROOT}.1.1.2") == ["PID1"]
 
 
+def test_a_kept_object_that_cannot_be_read_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An input error in the quarantine folder is a problem of its own and stops nothing."""
+    with home.open() as rig:
+        fill(rig)
+        bad = path_of(rig.kept, rig.quarantine()[0].key)
+    read = OsDisk.read
+
+    def failing(self: OsDisk, path: Path, *, chunk_bytes: int) -> Iterator[bytes]:
+        if path == bad:
+            raise OSError(5, "Input/output error")
+        return read(self, path, chunk_bytes=chunk_bytes)
+
+    monkeypatch.setattr(OsDisk, "read", failing)
+    report = home.rebuild()
+    assert (report.instances, report.quarantined) == (10, 2)
+    [problem] = report.problems
+    assert problem == f"quarantine/{bad.parent.name}/{bad.stem}: Input/output error"
+
+
 @pytest.mark.parametrize("keyword", ["PatientName", "SOPInstanceUID"])
 def test_values_the_index_refuses(home: Home, monkeypatch: pytest.MonkeyPatch, keyword: str) -> None:
     """One object the database does not like costs its attributes, or at worst its row, and nobody else's."""

@@ -113,9 +113,23 @@ def test_files_made_ahead_are_used_first(disk: ForgetfulDisk) -> None:
     assert disk.calls == ["create"] * 4
     area.close()
     area.prepare()
-    assert disk.open_handles == 3
+    assert disk.open_handles == 3, "those in use"
     for file in files:
         file.close()
+    assert disk.open_handles == 0
+
+
+def test_a_file_made_while_the_area_closes_is_closed_too(disk: ForgetfulDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No handle is left behind when the end comes in the middle of preparing."""
+    area, create = LandingArea(disk, BASE / "hot"), disk.create
+
+    def closing(folder: Path) -> int:
+        handle = create(folder)
+        area.close()
+        return handle
+
+    monkeypatch.setattr(disk, "create", closing)
+    area.prepare()
     assert disk.open_handles == 0
 
 
@@ -128,7 +142,7 @@ def test_keys_are_numbered_within_a_folder_of_the_day(disk: ForgetfulDisk) -> No
     assert same is folder
     assert (first, second) == (f"{folder.name}/000001", f"{folder.name}/000002")
     assert folder.name.startswith("20261123/120005-")
-    assert area.path_of(first) == BASE / "hot" / folder.name / "000001.dcm"
+    assert area.path_in(folder, first) == BASE / "hot" / folder.name / "000001.dcm"
     assert disk.after_power_cut(lambda: False).names(BASE / "hot" / "20261123") == [folder.name[9:]]
 
 
@@ -151,6 +165,8 @@ def test_a_new_day_is_a_new_folder(disk: ForgetfulDisk) -> None:
     area.reserve(1, NOON, register)
     _, folder = area.reserve(1, NOON + timedelta(hours=12), register)
     assert folder.name.startswith("20261124/000005-")
+    _, late = area.reserve(1, NOON, register)
+    assert late is folder, "one that was announced before midnight opens no folder of its own"
 
 
 def test_only_a_folder_that_is_wholly_indexed_is_handed_over(disk: ForgetfulDisk) -> None:
@@ -231,6 +247,11 @@ def test_room_is_what_lies_above_the_floor(disk: ForgetfulDisk) -> None:
     assert not area.has_room(100)
 
 
+def test_a_key_may_have_dots() -> None:
+    """The suffix is added to a key, never put in place of a part of it."""
+    assert path_of(BASE, "20261123/1.2.3") == BASE / "20261123" / "1.2.3.dcm"
+
+
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "a//b", "../a", "a/../../b", "a/./b", "a/b\0"])
 def test_a_key_leads_nowhere_else(key: str) -> None:
     """What is not a key of ours is refused rather than followed."""
@@ -243,15 +264,16 @@ def test_folders_and_keys_are_found_again(disk: ForgetfulDisk) -> None:
     area, register = LandingArea(disk, BASE / "hot", max_objects=2), Registered()
     reserved = []
     for minutes in (0, 0, 5, 5, 24 * 60):
-        key, _ = area.reserve(1, NOON + timedelta(minutes=minutes), register)
+        key, taker = area.reserve(1, NOON + timedelta(minutes=minutes), register)
         file = area.new_file(header_size=0)
-        file.link(area.path_of(key))
+        file.link(area.path_in(taker, key))
         file.close()
         reserved.append(key)
     for stranger in ("lost+found", "20261123/notes", "2026112/120000-00000000"):
         disk.make_folder(BASE / "hot" / stranger)
     folder = reserved[0].rpartition("/")[0]
-    disk.damage(BASE / "hot" / folder / "000001.json", b"{}")
+    for stranger in ("000001.json", "copy of 000001.dcm", "000001.dcm.bak"):
+        disk.damage(BASE / "hot" / folder / stranger, b"{}")
     found = list(iter_folders(disk, BASE / "hot"))
     assert found == register.opened
     assert [key for name in found for key in iter_keys(disk, BASE / "hot", name)] == reserved

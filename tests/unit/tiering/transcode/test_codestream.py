@@ -102,6 +102,9 @@ def test_a_jp2_wrapper_is_left_behind() -> None:
         (jpeg(components=PLAIN, applications=ADOBE_YBR), "YBR"),
         (jpeg(components=YBR, applications=ADOBE_RGB), "YBR"),
         (jpeg(components=PLAIN, applications=segment(0xEE, b"Adobe\0\x64\0\0\0")), ""),
+        (jpeg(components=PLAIN, applications=segment(0xE0, b"AVI1\0\0")), ""),
+        (jpeg(components=PLAIN, applications=segment(0xE5, b"JFIF\0\1")), ""),
+        (jpeg(components=PLAIN, applications=segment(0xE5, b"Adobe\0\x64\0\0\0\0\1")), ""),
         (jpeg(components=PLAIN, applications=segment(0xE1, b"Exif\0\0") + b"\xff\xff" + JFIF[1:]), "YBR"),
     ],
 )

@@ -186,6 +186,31 @@ def test_a_frame_that_fills_the_memory_is_refused() -> None:
         read_picture(Codec.JPEG_2000, level)
 
 
+@pytest.mark.parametrize(
+    ("rows", "samples", "bits", "fits"),
+    [
+        (32768, 1, 8, True),
+        (32769, 1, 8, False),
+        (16384, 1, 16, True),
+        (16385, 1, 16, False),
+        (10922, 3, 8, True),
+        (10923, 3, 8, False),
+        (32768, 1, 1, True),
+        (32769, 1, 1, False),
+    ],
+)
+def test_a_frame_may_take_a_gibibyte(rows: int, samples: int, bits: int, fits: bool) -> None:
+    """The limit counts bytes in memory, where a sample takes one at least; a frame just below it passes."""
+    level = level_of(Module(image(4, 4), bits_allocated=bits, bits_stored=1, photometric="RGB"))
+    for tag, number in ((0x00280010, rows), (0x00280011, 32768), (0x00280002, samples)):
+        level.values[tag] = number.to_bytes(2, "little")
+    if fits:
+        assert read_picture(Codec.JPEG_2000, level).rows == rows
+    else:
+        with pytest.raises(ConversionTooLarge):
+            read_picture(Codec.JPEG_2000, level)
+
+
 def test_pixel_data_that_fit_no_element_are_refused() -> None:
     """All frames together must fit a 32-bit length."""
     level = level_of(Module(image(2, 300, 400), frames=2))
