@@ -6,7 +6,6 @@ import json
 import signal
 import ssl
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ from archive.services.find import Find
 from archive.services.fixity import Fixity
 from archive.services.importer import Importer
 from archive.services.ingest import Ingest
-from archive.services.lock import hold_home
+from archive.services.lock import hold_home, share_home
 from archive.services.quarantine import Quarantine, iter_quarantine
 from archive.services.rebuild import Rebuild
 from archive.services.reports import (
@@ -61,6 +60,7 @@ from tiering.landing import LandingArea
 
 _MIB = 1024 * 1024
 _GRACE_SECONDS = 5.0
+_STOP = (signal.SIGTERM, signal.SIGINT)
 _CONNECT_SECONDS = 10.0
 _log = logs.get(__name__)
 
@@ -121,11 +121,11 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run the archive until SIGTERM or SIGINT; ``announce`` gets the ready line once the ports are open."""
     # A thread that computes lets go of the interpreter this often when another is back from the disk or the network.
     sys.setswitchinterval(0.0005)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    with hold_home(settings.home), open_core(settings) as core:
+    # Waited for, not handled: a handler may run inside the very lock it would need.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+    with hold_home(settings.home) as hold, open_core(settings) as core:
         _adopt(core)
+        hold.share()  # from here on an import may run beside
         reporter, table = _handlers(core)
         server = Server(
             settings.dicom,
@@ -138,7 +138,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         addresses = server.start()
         reporter.start()
         announce(_ready_line(settings, addresses))
-        _keep_house(core, stopping)
+        _keep_house(core)
         server.stop(grace_seconds=_GRACE_SECONDS)
         reporter.stop()
 
@@ -218,9 +218,9 @@ def _configured(settings: Settings) -> Entry:
     return Entry(at=utc_now(), event="configured", actor="drimbox", body={"settings": json.dumps(settings.masked())})
 
 
-def _keep_house(core: Core, stopping: threading.Event) -> None:
-    """Every second: sync what was committed, so that a power cut costs the start-up little."""
-    while not stopping.wait(1.0):
+def _keep_house(core: Core) -> None:
+    """Every second until a signal asks to stop: sync what was committed, so that little is left for the next start."""
+    while signal.sigtimedwait(_STOP, 1.0) is None:
         try:
             core.committer.sync()
         except ArchiveError as exc:
@@ -275,7 +275,7 @@ class OfflineArchive:
     def import_paths(self, paths: Sequence[Path], progress: Progress) -> ImportReport:
         """Take in Part 10 files and folders; running it again goes on where it stopped."""
         settings = self.settings
-        with open_core(settings) as core:
+        with share_home(settings.home), open_core(settings) as core:
             site = settings.default_site
             importer = Importer(core.ingest, core.committer, utc_now, site, settings.dicom.ae_title)
             return importer.run(paths, progress)

@@ -104,7 +104,7 @@ class Unavailable(ArchiveError):
 
 
 class StorageFull(Unavailable):
-    """Less than {floor_mib} MiB are free on the storage; make room, the archive resumes by itself."""
+    """The storage is full (floor {floor_mib} MiB): make room, it resumes by itself."""
 
 
 class StorageFailed(Unavailable):

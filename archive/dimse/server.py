@@ -28,6 +28,7 @@ from archive.dimse.transport import PlainTransport, TlsTransport, Transport
 from archive.errors import (
     ArchiveError,
     AssociationRefused,
+    ConfigError,
     PduError,
     PeerAborted,
     PeerClosed,
@@ -123,7 +124,11 @@ class Server:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        try:
+            listener.bind((host, port))
+        except OSError as exc:
+            listener.close()
+            raise ConfigError(name="dicom.port", reason=f"{host}:{port} cannot be opened ({exc.strerror})") from exc
         listener.listen(_BACKLOG)
         self._listeners.append(listener)
         name = "dicom-tls" if tls else "dicom"

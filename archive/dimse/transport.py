@@ -86,18 +86,17 @@ class PlainTransport:
     def receive_some(self, view: memoryview, *, idle_seconds: float, what: str) -> int:
         """Return as soon as some bytes are there.
 
-        Acknowledge at once: a peer that left Nagle's algorithm on (DCMTK by default) waits 40 ms a message otherwise.
+        Before waiting, acknowledge what came: a peer that left Nagle's algorithm on (DCMTK by default) sits on the
+        rest of its message until then, 40 ms by Linux's delayed acknowledgement.
         """
-        deadline = monotonic() + idle_seconds
-        while True:
-            try:
+        try:
+            return self._receive(view, socket.MSG_DONTWAIT, what)
+        except PeerTimeout:
+            with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-                return self._receive(view, 0, what)
-            except PeerTimeout:
-                if monotonic() >= deadline:
-                    raise PeerTimeout(seconds=idle_seconds, what=what) from None
-            except OSError as exc:
-                raise PeerClosed(what=what) from exc
+        if not self.wait_readable(idle_seconds):
+            raise PeerTimeout(seconds=idle_seconds, what=what)
+        return self._receive(view, 0, what)
 
     def wait_readable(self, seconds: float) -> bool:
         """Tell whether bytes come within ``seconds``."""

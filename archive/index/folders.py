@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -16,13 +15,6 @@ _UNSEALED: Final = Statement(
     "SELECT name, opened_at FROM landing_folder WHERE sealed_at IS NULL ORDER BY opened_at, name"
 )
 _KEYS: Final = Statement("SELECT key FROM location WHERE tier = 'hot' AND key >= ? AND key < ?")
-_FIND_COPY: Final = Statement(
-    "SELECT location.id, instance.id, sop_instance_uid, "
-    "(SELECT COUNT(*) FROM location AS copy WHERE copy.instance_fk = instance.id) "
-    "FROM location JOIN instance ON instance.id = location.instance_fk WHERE location.key = ?"
-)
-_DROP_COPY: Final = Statement("DELETE FROM location WHERE id = ?")
-_DROP_INSTANCE: Final = Statement("DELETE FROM instance WHERE id = ?")
 
 
 def open_folder(connection: Connection, name: str, opened_at: datetime) -> None:
@@ -46,22 +38,3 @@ def unsealed_folders(connection: Connection) -> list[LandingFolderRow]:
 def keys_in_folder(connection: Connection, folder: str) -> set[str]:
     """Return the keys of the hot copies indexed in a folder."""
     return {key for (key,) in _KEYS.rows(connection, (f"{folder}/", f"{folder}0"))}  # "0" follows "/"
-
-
-def drop_rows_without_file(connection: Connection, keys: Collection[str]) -> list[str]:
-    """Remove the copies under ``keys``, and the instances that have no copy left; return their SOP Instance UIDs.
-
-    Patients, studies and series stay: writers remember their ids.
-    """
-    return [uid for key in keys for uid in _drop(connection, key)]
-
-
-def _drop(connection: Connection, key: str) -> Iterator[str]:
-    row = _FIND_COPY.one(connection, (key,))
-    if row is None:
-        return
-    location_id, instance_id, uid, copies = row
-    _DROP_COPY.run(connection, (location_id,))
-    if copies == 1:
-        _DROP_INSTANCE.run(connection, (instance_id,))
-        yield uid

@@ -130,7 +130,7 @@ def test_a_full_file_system_is_told_and_forgotten(small: ArchiveProcess, tmp_pat
             assert scu.echo() == SUCCESS
             ballast.unlink()
             wait_until(lambda: store(scu, said, next(numbers)) == SUCCESS)
-        reasons = ("Less than 0 MiB are free", "The index database does not answer")
+        reasons = ("The storage is full", "The index database does not answer")
         assert all(comment.startswith(reasons) for comment in said.refusals)
     check_answers(small, said, new=1)
     # SQLite follows the links of /proc, and would look outside.
@@ -179,7 +179,8 @@ def postgres() -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.stop()
+        with suppress(AssertionError):  # a test that failed may have left it stopped
+            server.stop()
         shutil.rmtree(folder)
 
 

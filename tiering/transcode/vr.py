@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, Protocol
 
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
@@ -23,6 +24,9 @@ TEXT_VRS: Final = frozenset(("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UR UT").
 """VRs padded to even length with a space; the others, UI among them, with NUL (PS3.5 6.2)."""
 
 KNOWN_VRS: Final = LONG_VRS | TEXT_VRS | frozenset(SWAPPED) | {"UI"}
+
+REMEMBERED_TAGS: Final = 8192
+"""How many answers of the dictionaries are kept: looking one up takes longer than reading an element."""
 
 PIXEL_DATA: Final = 0x7FE00010
 PIXEL_REPRESENTATION: Final = 0x00280103
@@ -48,18 +52,26 @@ def implicit_vr(tag: int, context: Context) -> str:
     """Return the VR of an element that does not state it: by dictionary, UN when no dictionary has it."""
     if tag & 0xFFFF == 0:
         return "UL"
-    try:
-        vr = _private_vr(tag, context) if tag >> 16 & 1 else dictionary_VR(tag)
-    except KeyError:
-        return "UN"
+    vr = _private_vr(tag, context.creator(tag)) if tag >> 16 & 1 else _standard_vr(tag)
     return vr if vr in KNOWN_VRS else _settle(tag, vr, context)
 
 
-def _private_vr(tag: int, context: Context) -> str:
+@lru_cache(REMEMBERED_TAGS)
+def _standard_vr(tag: int) -> str:
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return "UN"
+
+
+@lru_cache(REMEMBERED_TAGS)
+def _private_vr(tag: int, creator: str | None) -> str:
     if 0x10 <= tag & 0xFFFF <= 0xFF:
         return "LO"
-    creator = context.creator(tag)
-    return "UN" if creator is None else private_dictionary_VR(tag, creator)
+    try:
+        return "UN" if creator is None else private_dictionary_VR(tag, creator)
+    except KeyError:
+        return "UN"
 
 
 def _settle(tag: int, vr: str, context: Context) -> str:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 from archive.index import folders
-from archive.index.instances import AddOutcome
 from archive.index.records import LandingFolderRow
 from archive.index.session import Database
 from tests.integration.index.making import NOW, add, new_instance, new_location, rows, sop_uid, value
@@ -19,12 +18,6 @@ def unsealed(database: Database) -> list[str]:
     """Return the names of the folders not sealed."""
     with database.read() as connection:
         return [folder.name for folder in folders.unsealed_folders(connection)]
-
-
-def drop(database: Database, *keys: str) -> list[str]:
-    """Drop rows in one transaction."""
-    with database.write(synced=False) as connection:
-        return folders.drop_rows_without_file(connection, keys)
 
 
 def test_an_open_folder_is_not_sealed(database: Database) -> None:
@@ -79,49 +72,3 @@ def test_a_folder_is_looked_up_by_its_index(database: Database) -> None:
     if database.dialect == "sqlite":
         plan = rows(database, "EXPLAIN QUERY PLAN " + folders._KEYS.sql, (f"{FOLDER}/", f"{FOLDER}0"))
         assert "uq_location_key" in str(plan) or "sqlite_autoindex_location" in str(plan)
-
-
-def test_rows_without_a_file_are_dropped_with_their_instance(database: Database) -> None:
-    """An instance whose only copy is gone is not offered any more; its UIDs are told."""
-    first, second = new_instance(1), new_instance(2)
-    add(database, first, second)
-    assert drop(database, first.location.key) == [sop_uid(1)]
-    assert rows(database, "SELECT sop_instance_uid FROM instance") == [(sop_uid(2),)]
-    assert rows(database, "SELECT key FROM location") == [(second.location.key,)]
-
-
-def test_an_instance_with_another_copy_stays(database: Database) -> None:
-    """Only the copy without a file goes; when the last one goes, so does the instance."""
-    item = new_instance(1)
-    add(database, item)
-    copy_to_cold(database, sop_uid(1), "pack/1")
-    assert drop(database, item.location.key) == []
-    assert value(database, "SELECT COUNT(*) FROM instance") == 1
-    assert drop(database, "pack/1") == [sop_uid(1)]
-    assert value(database, "SELECT COUNT(*) FROM instance") == 0
-
-
-def test_both_copies_dropped_at_once_drop_the_instance(database: Database) -> None:
-    """The order of keys does not matter."""
-    item = new_instance(1)
-    add(database, item)
-    copy_to_cold(database, sop_uid(1), "pack/1")
-    assert drop(database, "pack/1", item.location.key) == [sop_uid(1)]
-
-
-def test_dropping_an_unknown_key_is_nothing(database: Database) -> None:
-    """What is not indexed need not be dropped."""
-    add(database, new_instance())
-    assert drop(database, "no/such/key") == []
-    assert drop(database) == []
-    assert value(database, "SELECT COUNT(*) FROM instance") == 1
-
-
-def test_what_was_dropped_can_come_again(database: Database) -> None:
-    """The sender was never told success: it sends again, and the rows above are still there."""
-    item = new_instance()
-    add(database, item)
-    drop(database, item.location.key)
-    assert [value(database, f"SELECT COUNT(*) FROM {table}") for table in ("patient", "study", "series")] == [1, 1, 1]
-    assert add(database, item) == [AddOutcome.ADDED]
-    assert value(database, "SELECT COUNT(*) FROM series") == 1
