@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import ssl
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,8 +118,6 @@ def _core(settings: Settings, disk: OsDisk, database: Database) -> Core:
 
 def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run the archive until SIGTERM or SIGINT; ``announce`` gets the ready line once the ports are open."""
-    # A thread that computes lets go of the interpreter this often when another is back from the disk or the network.
-    sys.setswitchinterval(0.0005)
     # Waited for, not handled: a handler may run inside the very lock it would need.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     with hold_home(settings.home) as hold, open_core(settings) as core:

@@ -46,11 +46,12 @@ class LandingFile:
             raise ValueError("the landing file is closed")
         return self._handle
 
-    def write(self, data: memoryview) -> None:
-        """Append ``data`` to the data set."""
+    def write(self, data: memoryview, *, is_last: bool = False) -> None:
+        """Append ``data`` to the data set; unless it is the last, the disk may start on it while more comes."""
         offset = self._header_size + self.size_bytes
         self._disk.write(self.handle, data, offset)
-        self._disk.start_writeback(self.handle, offset, len(data))
+        if not is_last:
+            self._disk.start_writeback(self.handle, offset, len(data))
         self._hash.update(data)
         self.size_bytes += len(data)
 

@@ -18,6 +18,7 @@ from archive.clock import monotonic
 from archive.errors import PeerClosed, PeerTimeout
 
 _IOV_MAX = 1000
+_AHEAD_BYTES = 4096
 
 
 class Transport(Protocol):
@@ -53,6 +54,8 @@ class PlainTransport:
     def __init__(self, connection: socket.socket, *, io_seconds: float) -> None:
         self._socket = connection
         self._io_seconds = io_seconds
+        self._ahead = memoryview(b"")
+        self._space = memoryview(bytearray(_AHEAD_BYTES))
         connection.settimeout(None)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -61,7 +64,11 @@ class PlainTransport:
 
     def receive(self, view: memoryview, *, what: str) -> None:
         """Fill ``view``: MSG_WAITALL makes it one system call, timed as a whole by the kernel."""
+        if self._ahead:
+            view = view[self._take_ahead(view) :]
         wanted = len(view)
+        if not wanted:
+            return
         got = self._receive(view, socket.MSG_WAITALL, what)
         if got == wanted:
             return
@@ -71,6 +78,13 @@ class PlainTransport:
             if monotonic() > deadline or not self.wait_readable(deadline - monotonic()):
                 raise PeerTimeout(seconds=self._io_seconds, what=what)
             got += self._receive(view[got:], 0, what)
+
+    def _take_ahead(self, view: memoryview) -> int:
+        """Copy what was received ahead into ``view``; return how many bytes."""
+        count = min(len(view), len(self._ahead))
+        view[:count] = self._ahead[:count]
+        self._ahead = self._ahead[count:]
+        return count
 
     def _receive(self, view: memoryview, flags: int, what: str) -> int:
         try:
@@ -84,19 +98,24 @@ class PlainTransport:
         return got
 
     def receive_some(self, view: memoryview, *, idle_seconds: float, what: str) -> int:
-        """Return as soon as some bytes are there.
+        """Return as soon as some bytes are there; a command and the head of its data set come in one call.
 
         Before waiting, acknowledge what came: a peer that left Nagle's algorithm on (DCMTK by default) sits on the
         rest of its message until then, 40 ms by Linux's delayed acknowledgement.
         """
+        if not self._ahead:
+            self._ahead = self._space[: self._receive_first(idle_seconds, what)]
+        return self._take_ahead(view)
+
+    def _receive_first(self, idle_seconds: float, what: str) -> int:
         try:
-            return self._receive(view, socket.MSG_DONTWAIT, what)
+            return self._receive(self._space, socket.MSG_DONTWAIT, what)
         except PeerTimeout:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if not self.wait_readable(idle_seconds):
             raise PeerTimeout(seconds=idle_seconds, what=what)
-        return self._receive(view, 0, what)
+        return self._receive(self._space, 0, what)
 
     def wait_readable(self, seconds: float) -> bool:
         """Tell whether bytes come within ``seconds``."""
@@ -108,8 +127,8 @@ class PlainTransport:
             return True  # closed: the next read tells
 
     def is_readable(self) -> bool:
-        """Poll without waiting."""
-        return self.wait_readable(0)
+        """Look at what came ahead, then poll without waiting."""
+        return bool(self._ahead) or self.wait_readable(0)
 
     def send(self, buffers: Sequence[bytes | memoryview], *, what: str) -> None:
         """Hand all buffers to the kernel in as few ``sendmsg`` calls as it takes them."""

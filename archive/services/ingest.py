@@ -33,7 +33,6 @@ from archive.services.committer import Committer
 from archive.services.quarantine import Quarantine
 from tiering.landing import LandingArea, LandingFile, LandingFolder
 
-_WRITE_BYTES: Final = 256 * 1024
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MIB: Final = 1024 * 1024
 
@@ -146,7 +145,6 @@ class Reception:
         self._chunk: bytearray | None = ingest.pool.take()
         self._view = memoryview(self._chunk)
         self._position = 0
-        self._written = 0
         self._head: bytes | None = None
         self._failure: OSError | None = None
 
@@ -155,27 +153,21 @@ class Reception:
         return self._view[self._position :]
 
     def filled(self, count: int) -> None:
-        """Take ``count`` bytes; a full chunk makes room for the next."""
+        """Take ``count`` bytes; a full chunk goes to the file and makes room for the next."""
         self._position += count
-        if self._position - self._written >= _WRITE_BYTES:
-            self._write()
         if self._position >= CHUNK_BYTES:
-            self._turn()
+            self._write(is_last=False)
+            if self._head is None:
+                self._head = bytes(self._view[:CHUNK_BYTES])
+            self._position = 0
 
-    def _write(self) -> None:
-        """Hash and write what came since the last time."""
-        if self._failure is None and self._position > self._written:
+    def _write(self, *, is_last: bool) -> None:
+        """Hash and write the chunk."""
+        if self._failure is None and self._position:
             try:
-                self._file.write(self._view[self._written : self._position])
+                self._file.write(self._view[: self._position], is_last=is_last)
             except OSError as exc:
                 self._failure = exc
-        self._written = self._position
-
-    def _turn(self) -> None:
-        self._write()
-        if self._head is None:
-            self._head = bytes(self._view[:CHUNK_BYTES])
-        self._position = self._written = 0
 
     def commit(self) -> Outcome:
         """Make the object durable, index it, and say how; raise what the sender must hear.
@@ -185,7 +177,7 @@ class Reception:
         """
         try:
             with disk_errors(self._ingest.min_free_bytes):
-                self._write()
+                self._write(is_last=True)
                 if self._failure is not None:
                     raise self._failure
                 return self._decide()
@@ -242,7 +234,7 @@ class Reception:
     def refuse(self, error: IngestError) -> NoReturn:
         """Keep the bytes in quarantine for a reason the caller found, and raise it."""
         with disk_errors(self._ingest.min_free_bytes):
-            self._write()
+            self._write(is_last=True)
             if self._failure is not None:
                 raise self._failure
             self._keep_aside(error)

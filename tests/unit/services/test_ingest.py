@@ -247,7 +247,7 @@ def test_a_full_disk_refuses_before_the_first_byte(tmp_path: Path) -> None:
 def test_a_disk_that_fails_at_any_call_is_told_and_forgotten(model: tuple[Rig, ForgetfulDisk], code: int) -> None:
     """At every call of a first object: the right error, nothing half done, no handle left; the next try is stored."""
     rig, disk = model
-    ds = ct_dataset(1, PixelData=bytes(600_000))
+    ds = ct_dataset(1, PixelData=bytes(1_400_000))
     rig.step = 250_000
     expected = StorageFull if code in (errno.ENOSPC, errno.EDQUOT) else StorageFailed
     failures = 0
