@@ -101,7 +101,7 @@ def commands(path: Path, name: str) -> list[list[str]]:
 def fault(words: Sequence[str]) -> str | None:
     """Return what is wrong with the words after ``drimbox``, or None."""
     command: click.Command = root
-    context, rest = click.Context(root), list(words)
+    context, rest = click.Context(root, **root.context_settings), list(words)
     while isinstance(command, click.Group):
         found = command.get_command(context, rest[0]) if rest else None
         if found is None:
@@ -123,7 +123,7 @@ def test_every_command_shown_exists(path: Path) -> None:
 def test_commands_are_found_at_all() -> None:
     """The documents show every command there is, and a made-up one would be noticed."""
     shown = {words[0] for path in (README, OPERATIONS) for words in commands(path, "drimbox")}
-    assert shown == set(root.list_commands(click.Context(root)))
+    assert shown == set(root.list_commands(click.Context(root, **root.context_settings)))
     assert fault(["audit", "verify"]) is None
     made_up = (["audit", "prove"], ["verify", "--fast"], ["verify", "x"], ["audit"], ["frob"])
     assert all(fault(words) for words in made_up)
