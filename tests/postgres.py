@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -88,17 +89,25 @@ def _free_port() -> int:
         return port
 
 
+@contextmanager
+def new_server() -> Iterator[Server]:
+    """Lend a server in a folder of its own, which goes afterwards; stopping it is the borrower's."""
+    folder = Path(tempfile.mkdtemp(prefix="drimbox-pg-"))
+    folder.chmod(0o755)
+    try:
+        yield Server(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
     """Lend the server, started for the first test that asks."""
-    folder = Path(tempfile.mkdtemp(prefix="drimbox-pg-"))
-    folder.chmod(0o755)
-    server = Server(folder)
-    try:
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
+    with new_server() as server:
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -23,7 +22,7 @@ from tests.archive_process import ArchiveProcess
 from tests.crash.forgetful_disk import ForgetfulDisk
 from tests.crash.test_kill import Said, check_answers, check_storage
 from tests.objects import ROOT, ct_dataset, dataset_bytes
-from tests.postgres import Server
+from tests.postgres import Server, new_server
 from tests.raw_scu import RawScu, open_scu
 from tests.unit.services.rig import empty_index, open_rig
 
@@ -173,15 +172,12 @@ def test_a_locked_index_is_told_and_forgotten(tmp_path: Path, monkeypatch: pytes
 @pytest.fixture
 def postgres() -> Iterator[Server]:
     """Lend a PostgreSQL server that may be stopped."""
-    folder = Path(tempfile.mkdtemp(prefix="drimbox-pg-"))
-    folder.chmod(0o755)
-    server = Server(folder)
-    try:
-        yield server
-    finally:
-        with suppress(AssertionError):  # a test that failed may have left it stopped
-            server.stop()
-        shutil.rmtree(folder)
+    with new_server() as server:
+        try:
+            yield server
+        finally:
+            with suppress(AssertionError):  # a test that failed may have left it stopped
+                server.stop()
 
 
 @pytest.fixture
