@@ -25,6 +25,7 @@ from archive.errors import ArchiveError, IndexUnavailable
 __all__ = ["Connection", "Database", "IndexRefused", "driver_of"]
 
 BUSY_SECONDS: Final = 30
+_KEPT: Final = 8
 _WRITER_LOCK: Final = 0x6472696D  # "drim": the advisory lock of PostgreSQL that one writer holds
 _SQLITE_PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
@@ -89,14 +90,24 @@ class Database:
     def glance(self) -> Iterator[Connection]:
         """Lend a connection for single look-ups, each seeing what is committed then; cheaper than ``read``."""
         with _converted():
-            connection = self._kept.pop() if self._kept else self._open_kept()
+            connection = self._take_kept()
+            is_good = False
             try:
                 yield connection
-            except BaseException:
-                connection.invalidate()
-                connection.close()
-                raise
-            self._kept.append(connection)
+                is_good = True
+            finally:
+                # More than a few would take the readers' places in the pool for good, after one rush.
+                if is_good and len(self._kept) < _KEPT:
+                    self._kept.append(connection)
+                else:
+                    connection.invalidate()
+                    connection.close()
+
+    def _take_kept(self) -> Connection:
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return self._open_kept()
 
     def _open_kept(self) -> Connection:
         connection = self._readers.connect()

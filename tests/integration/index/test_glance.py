@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from archive.errors import IndexUnavailable
@@ -44,3 +46,13 @@ def test_glances_at_the_same_time_have_connections_of_their_own(database: Databa
         drivers = {id(driver_of(one)), id(driver_of(two))}
     with database.glance() as again:
         assert id(driver_of(again)) in drivers
+
+
+def test_a_rush_of_glances_leaves_room_for_readers(database: Database) -> None:
+    """After thirty look-ups at the same time, twenty-four readers at the same time still get a connection each."""
+    with ExitStack() as rush:
+        for _ in range(30):
+            rush.enter_context(database.glance())
+    with ExitStack() as readers:
+        connections = [readers.enter_context(database.read()) for _ in range(24)]
+        assert len({id(driver_of(connection)) for connection in connections}) == 24
