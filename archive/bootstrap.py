@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class Core:
 @contextmanager
 def open_core(settings: Settings) -> Iterator[Core]:
     """Open the index and the storage of a home; seal and sync at the end."""
-    disk = OsDisk()
+    disk = OsDisk(direct=settings.storage.direct_io)
     for folder in (settings.hot_folder, settings.quarantine_folder):
         disk.make_folder(folder)
     database = Database(settings.database_url)
@@ -135,7 +136,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         addresses = server.start()
         reporter.start()
         announce(_ready_line(settings, addresses))
-        _keep_house(core)
+        _wait_for_signal(core)
         server.stop(grace_seconds=_GRACE_SECONDS)
         reporter.stop()
 
@@ -215,9 +216,23 @@ def _configured(settings: Settings) -> Entry:
     return Entry(at=utc_now(), event="configured", actor="drimbox", body={"settings": json.dumps(settings.masked())})
 
 
-def _keep_house(core: Core) -> None:
-    """Every second until a signal asks to stop: sync what was committed, so that little is left for the next start."""
-    while signal.sigtimedwait(_STOP, 1.0) is None:
+def _wait_for_signal(core: Core) -> None:
+    """Return when a signal asks to stop.
+
+    Not ``sigtimedwait``: stopped and continued (a debugger, a suspended shell) past its timeout, Python 3.11 returns
+    from it as if a signal had come.
+    """
+    over = threading.Event()
+    keeper = threading.Thread(target=_keep_house, args=(core, over), name="housekeeper", daemon=True)
+    keeper.start()
+    signal.sigwait(_STOP)
+    over.set()
+    keeper.join()
+
+
+def _keep_house(core: Core, over: threading.Event) -> None:
+    """Every second: sync what was committed, so that little is left for the next start."""
+    while not over.wait(1.0):
         try:
             core.committer.sync()
         except ArchiveError as exc:

@@ -171,6 +171,7 @@ class StorageSettings(_Section):
     hot: Path | None = None
     quarantine: Path | None = None
     min_free_mib: Annotated[int, Field(ge=0)] = 512
+    direct_io: bool = True
 
 
 class IndexSettings(_Section):

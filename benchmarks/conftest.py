@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -85,13 +84,18 @@ def machine() -> dict[str, Any]:
     return facts(Path(tempfile.gettempdir()))
 
 
-@pytest.fixture
-def workspace() -> Iterator[Path]:
-    """Give a folder for stores that is gone, and synced away, when the test ends."""
+@pytest.fixture(scope="session")
+def workspaces() -> Iterator[Path]:
+    """Give the folder of all workspaces, removed when everything is measured: see ``stores.fresh``."""
     folder = Path(tempfile.mkdtemp(prefix="drimbox-bench-"))
     yield folder
     shutil.rmtree(folder)
-    os.sync()
+
+
+@pytest.fixture
+def workspace(workspaces: Path) -> Path:
+    """Give a folder for the stores of one measurement."""
+    return Path(tempfile.mkdtemp(dir=workspaces))
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,15 @@ nothing else does.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
-_SYNC_FILE_RANGE_WRITE: Final = 2
+BLOCK_BYTES: Final = 4096
+"""What direct writes are aligned to: offset, size and, where the device asks for it, memory."""
 _INCOMING: Final = ".incoming-"
 _NO_UNNAMED_FILES: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 
@@ -30,10 +31,7 @@ class Disk(Protocol):
         """Return a handle on a new file in ``folder`` that has no name yet and vanishes if it never gets one."""
 
     def write(self, handle: int, data: bytes | memoryview, offset: int) -> None:
-        """Write all of ``data`` at ``offset``."""
-
-    def start_writeback(self, handle: int, offset: int, size: int) -> None:
-        """Hint that these bytes may go to the disk now; promises nothing."""
+        """Write all of ``data`` at ``offset``; cheapest in blocks of ``BLOCK_BYTES``, from page-aligned memory."""
 
     def sync_file(self, handle: int) -> None:
         """Return once the file's bytes and size would survive a power cut."""
@@ -64,10 +62,15 @@ class Disk(Protocol):
 
 
 class OsDisk:
-    """The operating system's files (Linux; names through linkat, so that a file is whole before it has a name)."""
+    """The operating system's files (Linux; names through linkat, so that a file is whole before it has a name).
 
-    def __init__(self) -> None:
-        self._writeback = _find_sync_file_range()
+    ``direct``: whole blocks of new files go past the page cache (O_DIRECT), where the file system can. An object is
+    synced before it is acknowledged anyway; this way its bytes are not copied, and what others read stays cached.
+    """
+
+    def __init__(self, *, direct: bool = True) -> None:
+        self._direct_flag = os.O_DIRECT if direct else 0
+        self._direct: set[int] = set()
         self._named: dict[int, Path] = {}
         self._durable: set[Path] = set()
 
@@ -92,7 +95,7 @@ class OsDisk:
     def create(self, folder: Path) -> int:
         """Use O_TMPFILE; a file system without it gets a hidden name that start-up clears."""
         try:
-            return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            return self._open_unnamed(folder)
         except OSError as exc:
             if exc.errno not in _NO_UNNAMED_FILES or not folder.is_dir():
                 raise
@@ -101,16 +104,32 @@ class OsDisk:
         self._named[handle] = path
         return handle
 
+    def _open_unnamed(self, folder: Path) -> int:
+        flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+        if self._direct_flag:
+            with contextlib.suppress(OSError):
+                handle = os.open(folder, flags | self._direct_flag, 0o640)
+                self._direct.add(handle)
+                return handle
+        return os.open(folder, flags, 0o640)
+
     def write(self, handle: int, data: bytes | memoryview, offset: int) -> None:
         """Go on after a short write, which a nearly full disk gives before it says ENOSPC."""
-        written = os.pwrite(handle, data, offset)
+        written = self._write_blocks(handle, data, offset) if handle in self._direct else 0
         while written < len(data):
             written += os.pwrite(handle, memoryview(data)[written:], offset + written)
 
-    def start_writeback(self, handle: int, offset: int, size: int) -> None:
-        """Call sync_file_range, where the C library has it."""
-        if self._writeback is not None:
-            self._writeback(handle, offset, size, _SYNC_FILE_RANGE_WRITE)
+    def _write_blocks(self, handle: int, data: bytes | memoryview, offset: int) -> int:
+        """Write the whole blocks directly, return how many bytes; the handle buffers from the first other byte on."""
+        whole = 0 if offset % BLOCK_BYTES else len(data) // BLOCK_BYTES * BLOCK_BYTES
+        written = 0
+        if whole:
+            with contextlib.suppress(OSError):  # an error of the disk comes again from the buffered write or the sync
+                written = os.pwrite(handle, memoryview(data)[:whole], offset)
+        if written < len(data):
+            self._direct.discard(handle)
+            fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~os.O_DIRECT)
+        return written
 
     def sync_file(self, handle: int) -> None:
         """Call fdatasync: the size is metadata it must write too."""
@@ -135,6 +154,7 @@ class OsDisk:
 
     def close(self, handle: int) -> None:
         """Close; a hidden name goes too."""
+        self._direct.discard(handle)
         path = self._named.pop(handle, None)
         if path is not None:
             with contextlib.suppress(FileNotFoundError):
@@ -169,18 +189,3 @@ class OsDisk:
         """Ask statvfs."""
         facts = os.statvfs(path)
         return facts.f_bavail * facts.f_frsize
-
-
-class _SyncFileRange(Protocol):
-    def __call__(self, handle: int, offset: int, size: int, flags: int) -> int: ...
-
-
-def _find_sync_file_range() -> _SyncFileRange | None:
-    """Return the C library's sync_file_range, or None where there is none (it is Linux only)."""
-    function = getattr(ctypes.CDLL(None), "sync_file_range", None)
-    if function is None:
-        return None
-    function.argtypes = (ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong, ctypes.c_uint)
-    function.restype = ctypes.c_int
-    found: _SyncFileRange = function
-    return found

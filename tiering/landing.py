@@ -1,8 +1,8 @@
 """The landing area: where a received object becomes durable; must not know DICOM, the index or the network.
 
 Objects lie in folders ``<day>/<folder>/<number>.dcm``. A folder belongs to one run of one process and takes a bounded
-number of objects and bytes; a key names one object for ever. ``LandingFile`` streams one object in: bytes first,
-the header in front of them last, because it carries their digest.
+number of objects and bytes; a key names one object for ever. ``LandingFile`` streams one object in; its header, which
+stands in front and carries the digest of all the rest, is complete last.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from tiering.disk import Disk
+from tiering.disk import BLOCK_BYTES, Disk
 
+CHUNK_BYTES: Final = 1024 * 1024
+SLACK_BYTES: Final = 128 * 1024
+"""Room for the header, and for what a fragment brings beyond a chunk."""
 SUFFIX: Final = ".dcm"
 _DAY: Final = re.compile(r"[0-9]{8}")
 _OBJECT: Final = re.compile(r"[0-9]{6,}\.dcm")
@@ -26,18 +29,26 @@ _FOLDER: Final = re.compile(r"([0-9]{8})/([0-9]{6})-[0-9a-f]{8}")
 
 
 class LandingFile:
-    """One object on its way in: ``header_size`` bytes are left free in front of the data.
+    """One object on its way in, a sink for its data set; ``blank`` is the header as far as it is known, in its size.
 
-    ``write`` hashes and writes; ``complete`` puts the header in place and syncs; ``close`` without a link leaves
-    nothing behind. Raises OSError as the disk does.
+    Bytes are received into ``chunk`` (page-aligned, ``CHUNK_BYTES + SLACK_BYTES``), behind the place of the header,
+    hashed as they come, and written in whole blocks whenever ``CHUNK_BYTES`` are there; an object that fits is
+    written once, header and all, by ``complete``. A disk that fails does not stop the transfer: the rest is received
+    and dropped, and ``complete`` raises. ``close`` without a link leaves nothing behind.
     """
 
-    def __init__(self, disk: Disk, handle: int, *, header_size: int) -> None:
+    def __init__(self, disk: Disk, handle: int, blank: bytes, chunk: memoryview) -> None:
         self._disk = disk
         self._handle: int | None = handle
-        self._header_size = header_size
+        self._chunk = chunk
+        self._header_size = len(blank)
         self._hash = hashlib.sha256()
+        self._head: bytes | None = None
+        self._written = 0
+        self._position = len(blank)
+        self._failure: OSError | None = None
         self.size_bytes = 0
+        chunk[: len(blank)] = blank
 
     @property
     def handle(self) -> int:
@@ -46,24 +57,61 @@ class LandingFile:
             raise ValueError("the landing file is closed")
         return self._handle
 
-    def write(self, data: memoryview, *, is_last: bool = False) -> None:
-        """Append ``data`` to the data set; unless it is the last, the disk may start on it while more comes."""
-        offset = self._header_size + self.size_bytes
-        self._disk.write(self.handle, data, offset)
-        if not is_last:
-            self._disk.start_writeback(self.handle, offset, len(data))
-        self._hash.update(data)
-        self.size_bytes += len(data)
+    @property
+    def head(self) -> bytes | memoryview:
+        """Return the first bytes of the data set, ``CHUNK_BYTES`` at most, however they came."""
+        return self._chunk[self._header_size : self._position] if self._head is None else self._head
+
+    def room(self) -> memoryview:
+        """Return the rest of the chunk, always 64 KiB or more."""
+        return self._chunk[self._position :]
+
+    def filled(self, count: int) -> None:
+        """Take the first ``count`` bytes of the room."""
+        end = self._position + count
+        self._hash.update(self._chunk[self._position : end])
+        self.size_bytes += count
+        self._position = end
+        if self._head is None:
+            if self.size_bytes > CHUNK_BYTES:
+                self._head = bytes(self._chunk[self._header_size : self._header_size + CHUNK_BYTES])
+                self._turn()
+        elif end >= CHUNK_BYTES:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Write the whole blocks and go on with what is left at the front of the chunk."""
+        whole = self._position // BLOCK_BYTES * BLOCK_BYTES
+        rest = self._position - whole
+        self._write(self._chunk[:whole])
+        self._chunk[:rest] = self._chunk[whole : self._position]
+        self._position = rest
+
+    def _write(self, data: memoryview) -> None:
+        if self._failure is None:
+            try:
+                self._disk.write(self.handle, data, self._written)
+                self._written += len(data)
+            except OSError as exc:
+                self._failure = exc
 
     def digest(self) -> bytes:
-        """Return the SHA-256 of the data written so far."""
+        """Return the SHA-256 of the data set so far."""
         return self._hash.digest()
 
     def complete(self, header: bytes) -> None:
-        """Write the header and make the whole file durable."""
+        """Write what is left and the header, and make the whole file durable. Raises OSError as the disk does."""
         if len(header) != self._header_size:
             raise ValueError("the header does not have the size that was left free for it")
-        self._disk.write(self.handle, header, 0)
+        is_whole = not self._written
+        if is_whole:
+            self._chunk[: len(header)] = header
+        self._write(self._chunk[: self._position])
+        self._position = 0
+        if self._failure is not None:
+            raise self._failure
+        if not is_whole:
+            self._disk.write(self.handle, header, 0)
         self._disk.sync_file(self.handle)
 
     def link(self, path: Path) -> None:
@@ -114,13 +162,13 @@ class LandingArea:
     _counting: threading.Lock = field(default_factory=threading.Lock)
     """Guards ``pending`` alone: ``settled`` is called by the thread that ``register`` waits for under ``_lock``."""
 
-    def new_file(self, *, header_size: int) -> LandingFile:
+    def new_file(self, blank: bytes, chunk: memoryview) -> LandingFile:
         """Open a file that has no name yet; one that ``prepare`` made when there is one."""
         try:
             handle = self._spare.pop()
         except IndexError:
             handle = self.disk.create(self.root)
-        return LandingFile(self.disk, handle, header_size=header_size)
+        return LandingFile(self.disk, handle, blank, chunk)
 
     @property
     def is_low(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,9 +14,10 @@ from archive.errors import MissingIdentifier, SopClassMismatch, SopInstanceMisma
 from archive.index.records import NewInstance, NewLocation
 from archive.part10.attributes import InstanceHeader
 from archive.part10.meta import Provenance
+from tiering.landing import CHUNK_BYTES, SLACK_BYTES
 
-CHUNK_BYTES: Final = 1024 * 1024
-_SLACK_BYTES: Final = 64 * 1024
+__all__ = ["CHUNK_BYTES", "Arrival", "ChunkPool", "check_identity", "new_instance", "stored_entry"]
+
 _IDENTIFIERS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -46,20 +48,20 @@ class Arrival:
 
 
 class ChunkPool:
-    """Lends 1 MiB chunks, so that idle associations hold no memory and busy ones allocate none."""
+    """Lends page-aligned chunks of 1 MiB, so that idle associations hold no memory and busy ones allocate none."""
 
     def __init__(self, *, keep: int = 8) -> None:
         self._keep = keep
-        self._free: list[bytearray] = []
+        self._free: list[memoryview] = []
 
-    def take(self) -> bytearray:
+    def take(self) -> memoryview:
         """Return a chunk, a used one when there is one."""
         try:
             return self._free.pop()
         except IndexError:
-            return bytearray(CHUNK_BYTES + _SLACK_BYTES)
+            return memoryview(mmap.mmap(-1, CHUNK_BYTES + SLACK_BYTES))
 
-    def give_back(self, chunk: bytearray) -> None:
+    def give_back(self, chunk: memoryview) -> None:
         """Keep a few for the next object."""
         if len(self._free) < self._keep:
             self._free.append(chunk)

@@ -31,7 +31,7 @@ from archive.part10.scan import scan_header
 from archive.services.arrival import CHUNK_BYTES, Arrival, ChunkPool, check_identity, new_instance, stored_entry
 from archive.services.committer import Committer
 from archive.services.quarantine import Quarantine
-from tiering.landing import LandingArea, LandingFile, LandingFolder
+from tiering.landing import LandingArea, LandingFolder
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MIB: Final = 1024 * 1024
@@ -67,11 +67,10 @@ class Ingest:
         with disk_errors(self.min_free_bytes):
             if not self.landing.has_room(self.min_free_bytes):
                 raise StorageFull(floor_mib=self.min_free_bytes // _MIB)
-            blank = build_header(provenance)
-            file = self.landing.new_file(header_size=len(blank))
+            reception = Reception(self, provenance)
         if self.landing.is_low:
             self._low.set()
-        return Reception(self, provenance, blank, file)
+        return reception
 
     def start(self) -> None:
         """Start the thread that opens files ahead of need: making an inode takes time a sender would wait for."""
@@ -137,37 +136,14 @@ class Reception:
     transfer (the peer is owed an answer, not an abort): the rest is received and dropped, ``commit`` raises.
     """
 
-    def __init__(self, ingest: Ingest, provenance: Provenance, blank: bytes, file: LandingFile) -> None:
+    def __init__(self, ingest: Ingest, provenance: Provenance) -> None:
         self._ingest = ingest
         self._provenance = provenance
-        self._blank = blank
-        self._file = file
-        self._chunk: bytearray | None = ingest.pool.take()
-        self._view = memoryview(self._chunk)
-        self._position = 0
-        self._head: bytes | None = None
-        self._failure: OSError | None = None
-
-    def room(self) -> memoryview:
-        """Return the rest of the chunk."""
-        return self._view[self._position :]
-
-    def filled(self, count: int) -> None:
-        """Take ``count`` bytes; a full chunk goes to the file and makes room for the next."""
-        self._position += count
-        if self._position >= CHUNK_BYTES:
-            self._write(is_last=False)
-            if self._head is None:
-                self._head = bytes(self._view[:CHUNK_BYTES])
-            self._position = 0
-
-    def _write(self, *, is_last: bool) -> None:
-        """Hash and write the chunk."""
-        if self._failure is None and self._position:
-            try:
-                self._file.write(self._view[: self._position], is_last=is_last)
-            except OSError as exc:
-                self._failure = exc
+        self._blank = build_header(provenance)
+        self._chunk: memoryview | None = ingest.pool.take()
+        self._file = ingest.landing.new_file(self._blank, self._chunk)
+        self.room = self._file.room
+        self.filled = self._file.filled
 
     def commit(self) -> Outcome:
         """Make the object durable, index it, and say how; raise what the sender must hear.
@@ -177,9 +153,6 @@ class Reception:
         """
         try:
             with disk_errors(self._ingest.min_free_bytes):
-                self._write(is_last=True)
-                if self._failure is not None:
-                    raise self._failure
                 return self._decide()
         finally:
             self.abandon()
@@ -195,11 +168,10 @@ class Reception:
             raise
 
     def _read_header(self) -> InstanceHeader:
-        head = self._view[: self._position] if self._head is None else self._head
         # The same head and the same "complete" whatever the PDUs' sizes: adoption and rebuild must read the same.
         size = self._file.size_bytes
         syntax = self._provenance.transfer_syntax_uid
-        header = scan_header(head, syntax, complete=size <= CHUNK_BYTES, size_bytes=size)
+        header = scan_header(self._file.head, syntax, complete=size <= CHUNK_BYTES, size_bytes=size)
         if "cut" in header.flags:
             raise UnreadableDataset(reason="it ends before its pixel data do")
         check_identity(header, self._provenance)
@@ -234,9 +206,6 @@ class Reception:
     def refuse(self, error: IngestError) -> NoReturn:
         """Keep the bytes in quarantine for a reason the caller found, and raise it."""
         with disk_errors(self._ingest.min_free_bytes):
-            self._write(is_last=True)
-            if self._failure is not None:
-                raise self._failure
             self._keep_aside(error)
         raise error
 
@@ -250,7 +219,6 @@ class Reception:
         """Let go of everything; what was not committed leaves no trace."""
         if self._chunk is not None:
             self._file.close()
-            self._view.release()
             self._ingest.pool.give_back(self._chunk)
             self._chunk = None
 

@@ -21,7 +21,7 @@ TIMERS = """
 artim_seconds = 1
 idle_seconds = 2
 pdu_seconds = 1
-max_associations = 6
+max_associations = 16
 max_associations_per_peer = 4
 """
 

@@ -166,9 +166,6 @@ class ForgetfulDisk:
             if grows > room:
                 raise OSError(errno.ENOSPC, "No space left on device")
 
-    def start_writeback(self, handle: int, offset: int, size: int) -> None:
-        pass
-
     def sync_file(self, handle: int) -> None:
         with self._lock:
             self.call("sync_file")

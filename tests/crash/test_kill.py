@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -246,3 +247,20 @@ def test_an_orderly_end_leaves_nothing_to_do(tmp_path: Path) -> None:
         assert archive.stop() == 0
     check_storage(archive.home, said)
     assert "adopted" not in check_journal(archive.home)
+
+
+def test_an_archive_that_is_stopped_and_continued_goes_on(tmp_path: Path) -> None:
+    """Frozen for longer than any of its pauses (a debugger, a paused container), it answers again when it is thawed."""
+    archive = ArchiveProcess(tmp_path / "home").start()
+    try:
+        assert archive.process is not None
+        for _ in range(2):
+            archive.process.send_signal(signal.SIGSTOP)
+            threading.Event().wait(1.5)
+            archive.process.send_signal(signal.SIGCONT)
+            threading.Event().wait(0.5)
+        with open_scu(archive) as scu:
+            ds = ct_dataset(1)
+            assert scu.store(ds.SOPInstanceUID, dataset_bytes(ds)) == (0, "")
+    finally:
+        assert archive.stop() == 0

@@ -123,7 +123,7 @@ def test_the_bytes_are_synced_before_the_file_has_a_name(trace: Trace) -> None:
     unnamed = f"{handle}<{trace.home}/hot/#"
     writes = trace.all("pwrite64", unnamed)
     sync = trace.one("fdatasync", unnamed)
-    assert len(writes) >= 4, "the data set in pieces, and the header"
+    assert len(writes) >= 4, "the data set in pieces, what is left of it, and the header"
     assert all(write < sync for write in writes)
     assert r"\x44\x49\x43\x4d" in writes[-1].text, "the header is written last"
     assert sync < link

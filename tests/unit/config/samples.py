@@ -43,6 +43,7 @@ commitment_same_association = false
 hot = "fast"
 quarantine = "/srv/quarantine"
 min_free_mib = 1024
+direct_io = false
 
 [index]
 url = "postgresql://archive:hunter2@db.example:5432/archive"

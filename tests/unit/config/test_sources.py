@@ -80,7 +80,7 @@ class TestFile:
         assert (dicom.max_pdu_bytes, dicom.max_associations, dicom.max_associations_per_peer) == (131072, 64, 8)
         assert (dicom.artim_seconds, dicom.idle_seconds, dicom.pdu_seconds, dicom.find_limit) == (2.5, 60, 5, 500)
         assert (settings.log.level, settings.log.format) == ("debug", "console")
-        assert settings.storage.min_free_mib == 1024
+        assert (settings.storage.min_free_mib, settings.storage.direct_io) == (1024, False)
         assert settings.database_url == "postgresql://archive:hunter2@db.example:5432/archive"
 
     def test_a_peer_is_read_whole(self, load: Load) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tiering.disk import OsDisk
+from tiering.disk import BLOCK_BYTES, OsDisk
 
 UNNAMED = pytest.mark.parametrize("unnamed", [True, False], ids=["O_TMPFILE", "hidden name"])
 
@@ -203,17 +205,84 @@ def test_sweeping_clears_what_a_killed_process_left(tmp_path: Path, monkeypatch:
     assert (tmp_path / "a.dcm").read_bytes() == b"kept"
 
 
-def test_writeback_is_a_hint_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk without sync_file_range works the same; with it the call takes a handle and a range."""
-    seen: list[tuple[int, int, int, int]] = []
+def page_aligned(data: bytes) -> memoryview:
+    """Return the data in memory that may be written directly."""
+    view = memoryview(mmap.mmap(-1, len(data) + BLOCK_BYTES))
+    view[: len(data)] = data
+    return view[: len(data)]
+
+
+def is_direct(handle: int) -> bool:
+    """Tell whether writes to a handle go past the page cache now."""
+    return bool(fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_DIRECT)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("size", [1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES - 1])
+def test_blocks_and_what_is_left_of_them_are_one_file(tmp_path: Path, size: int, direct: bool) -> None:
+    """Whole blocks, the rest behind them and a header over their start end up as one run of bytes."""
+    disk, data = OsDisk(direct=direct), os.urandom(2 * BLOCK_BYTES + size)
+    handle = disk.create(tmp_path)
+    disk.write(handle, page_aligned(data[: 2 * BLOCK_BYTES]), 0)
+    was_direct = is_direct(handle)
+    disk.write(handle, page_aligned(data[2 * BLOCK_BYTES :]), 2 * BLOCK_BYTES)
+    disk.write(handle, b"HEADER", 0)
+    disk.sync_file(handle)
+    disk.link(handle, tmp_path / "a.dcm")
+    disk.close(handle)
+    assert (tmp_path / "a.dcm").read_bytes() == b"HEADER" + data[6:]
+    assert was_direct or not direct or not can_be_direct(tmp_path)
+
+
+def can_be_direct(folder: Path) -> bool:
+    """Tell whether the file system has direct writes."""
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_DIRECT))
+    except OSError:
+        return False
+    return True
+
+
+def test_a_file_system_without_direct_writes_is_written_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused when the file is opened or when it is written: the bytes go through the page cache instead."""
+    really_open, pwrite = os.open, os.pwrite
+
+    def open_buffered(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no direct files here")
+        return really_open(path, flags, mode)
+
+    def write_buffered(handle: int, data: bytes | memoryview, offset: int) -> int:
+        if is_direct(handle):
+            raise OSError(errno.EINVAL, "no direct writes here")
+        return pwrite(handle, data, offset)
+
+    data = os.urandom(2 * BLOCK_BYTES)
+    for number, (name, fake) in enumerate((("open", open_buffered), ("pwrite", write_buffered))):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fake)
+            disk = OsDisk()
+            handle = disk.create(tmp_path)
+            disk.write(handle, page_aligned(data), 0)
+        disk.link(handle, tmp_path / f"{number}.dcm")
+        disk.close(handle)
+        assert (tmp_path / f"{number}.dcm").read_bytes() == data
+
+
+def test_a_full_disk_is_heard_from_a_direct_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that did not fit are tried again through the page cache, whose ENOSPC reaches the caller."""
+
+    def full(_handle: int, _data: object, _offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     disk = OsDisk()
     handle = disk.create(tmp_path)
-    monkeypatch.setattr(disk, "_writeback", lambda *call: seen.append(call))
-    disk.start_writeback(handle, 100, 50)
-    monkeypatch.setattr(disk, "_writeback", None)
-    disk.start_writeback(handle, 0, 1)
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left"):
+        disk.write(handle, page_aligned(bytes(BLOCK_BYTES)), 0)
     disk.close(handle)
-    assert seen == [(handle, 100, 50, 2)]
 
 
 def test_free_bytes_are_those_of_an_ordinary_user(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.crash.forgetful_disk import ForgetfulDisk
+from tiering.disk import BLOCK_BYTES
 from tiering.landing import (
+    CHUNK_BYTES,
+    SLACK_BYTES,
     LandingArea,
     LandingFile,
     LandingFolder,
@@ -51,54 +54,99 @@ def disk() -> ForgetfulDisk:
     return disk
 
 
-def landing_file(disk: ForgetfulDisk, *, header_size: int = 8) -> LandingFile:
+def a_chunk() -> memoryview:
+    """Return what a pool lends, with another object's bytes in it."""
+    return memoryview(bytearray(b"?" * (CHUNK_BYTES + SLACK_BYTES)))
+
+
+def landing_file(disk: ForgetfulDisk, blank: bytes = b"blank..8") -> LandingFile:
     """Return a new file in the hot folder."""
-    return LandingArea(disk, BASE / "hot").new_file(header_size=header_size)
+    return LandingArea(disk, BASE / "hot").new_file(blank, a_chunk())
 
 
-def test_the_header_is_written_last_and_in_front(disk: ForgetfulDisk) -> None:
-    """Bytes go behind the space left for the header; size and digest are those of the data alone."""
+def pour(file: LandingFile, data: bytes, step: int = 1 << 30) -> None:
+    """Let bytes come, ``step`` at a time at most."""
+    start = 0
+    while start < len(data):
+        room = file.room()
+        assert len(room) >= 64 * 1024
+        part = data[start : start + min(step, len(room))]
+        room[: len(part)] = part
+        file.filled(len(part))
+        start += len(part)
+
+
+def test_a_small_object_is_written_once(disk: ForgetfulDisk) -> None:
+    """Nothing is written before the header is complete; then all of it at once, and nothing else that was in memory."""
     file = landing_file(disk)
-    file.write(memoryview(b"abc"))
-    file.write(memoryview(b"defg"))
+    pour(file, b"abc")
+    pour(file, b"defg")
+    assert disk.calls == ["create"]
     assert (file.size_bytes, file.digest()) == (7, hashlib.sha256(b"abcdefg").digest())
+    assert bytes(file.head) == b"abcdefg"
     file.complete(b"HEADER78")
     file.link(BASE / "hot" / "a.dcm")
     file.close()
     assert disk.files() == {"hot/a.dcm": b"HEADER78abcdefg"}
-    assert disk.calls == ["create", "write", "write", "write", "sync_file", "link", "sync_folder"]
+    assert disk.calls == ["create", "write", "sync_file", "link", "sync_folder"]
+
+
+@pytest.mark.parametrize("step", [1 << 30, 65_537, 1000])
+@pytest.mark.parametrize("extra", [-1, 0, 1, 4095, 4096, 100_000, 2 * CHUNK_BYTES + 5])
+def test_a_large_object_is_written_in_whole_blocks(disk: ForgetfulDisk, extra: int, step: int) -> None:
+    """Whatever its size and the steps it came in: the same bytes, the same head; all but the last write are blocks."""
+    data = hashlib.shake_128(b"seed").digest(CHUNK_BYTES + extra)
+    writes: list[tuple[int, int]] = []
+    write = disk.write
+
+    def noting(handle: int, data: bytes | memoryview, offset: int) -> None:
+        writes.append((offset, len(data)))
+        write(handle, data, offset)
+
+    disk.write = noting  # type: ignore[method-assign]
+    file = landing_file(disk)
+    pour(file, data, step)
+    assert bytes(file.head) == data[:CHUNK_BYTES]
+    assert (file.size_bytes, file.digest()) == (len(data), hashlib.sha256(data).digest())
+    file.complete(b"HEADER78")
+    file.link(BASE / "hot" / "a.dcm")
+    assert disk.files() == {"hot/a.dcm": b"HEADER78" + data}
+    blocks = [at for at in writes if at != (0, 8)][:-1]
+    assert all(offset % BLOCK_BYTES == 0 and size % BLOCK_BYTES == 0 for offset, size in blocks)
+    assert len(blocks) == 0 if extra <= 0 else len(blocks) > 0
 
 
 def test_a_header_of_another_size_is_our_mistake(disk: ForgetfulDisk) -> None:
     """A header that would leave a gap or run into the data is refused before it is written."""
     file = landing_file(disk)
-    file.write(memoryview(b"abc"))
+    pour(file, b"abc")
     with pytest.raises(ValueError, match="size that was left free"):
         file.complete(b"HEADER")
     file.close()
-    assert disk.calls == ["create", "write"]
+    assert disk.calls == ["create"]
 
 
 def test_a_file_closed_without_a_name_is_gone(disk: ForgetfulDisk) -> None:
     """Closing twice is harmless, writing afterwards is our mistake."""
     file = landing_file(disk)
-    file.write(memoryview(b"abc"))
+    pour(file, b"abc")
     file.close()
     file.close()
     assert disk.files() == {}
     assert disk.open_handles == 0
     with pytest.raises(ValueError, match="closed"):
-        file.write(memoryview(b"d"))
+        file.complete(b"HEADER78")
 
 
-def test_an_object_that_did_not_fit_is_not_counted(disk: ForgetfulDisk) -> None:
-    """A write that fails leaves size and digest as they were."""
-    disk.capacity_bytes = 10
+def test_a_disk_that_fails_is_heard_at_the_end(disk: ForgetfulDisk) -> None:
+    """What comes after a failed write is taken and dropped; completing raises what the disk said, and syncs nothing."""
+    disk.capacity_bytes = CHUNK_BYTES // 2
     file = landing_file(disk)
-    file.write(memoryview(b"ab"))
+    pour(file, bytes(3 * CHUNK_BYTES))
+    assert disk.calls == ["create", "write"]
     with pytest.raises(OSError, match="No space"):
-        file.write(memoryview(b"cd"))
-    assert (file.size_bytes, file.digest()) == (2, hashlib.sha256(b"ab").digest())
+        file.complete(b"HEADER78")
+    assert disk.calls == ["create", "write"]
 
 
 def test_files_made_ahead_are_used_first(disk: ForgetfulDisk) -> None:
@@ -108,7 +156,7 @@ def test_files_made_ahead_are_used_first(disk: ForgetfulDisk) -> None:
     area.prepare()
     low.append(area.is_low)
     assert disk.calls == ["create"] * 4
-    files = [area.new_file(header_size=8) for _ in range(3)]
+    files = [area.new_file(b"blank..8", a_chunk()) for _ in range(3)]
     assert [*low, area.is_low] == [True, False, True]
     assert disk.calls == ["create"] * 4
     area.close()
@@ -265,7 +313,7 @@ def test_folders_and_keys_are_found_again(disk: ForgetfulDisk) -> None:
     reserved = []
     for minutes in (0, 0, 5, 5, 24 * 60):
         key, taker = area.reserve(1, NOON + timedelta(minutes=minutes), register)
-        file = area.new_file(header_size=0)
+        file = area.new_file(b"", a_chunk())
         file.link(area.path_in(taker, key))
         file.close()
         reserved.append(key)
