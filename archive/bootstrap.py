@@ -40,6 +40,7 @@ from archive.services.find import Find
 from archive.services.fixity import Fixity
 from archive.services.importer import Importer
 from archive.services.ingest import Ingest
+from archive.services.ledger import Ledger, LedgerFiles
 from archive.services.lock import hold_home, share_home
 from archive.services.quarantine import Quarantine, iter_quarantine
 from archive.services.rebuild import Rebuild
@@ -78,6 +79,7 @@ class Core:
     database: Database
     committer: Committer
     ingest: Ingest
+    ledger: Ledger
 
 
 @contextmanager
@@ -90,6 +92,7 @@ def open_core(settings: Settings) -> Iterator[Core]:
     try:
         database.migrate()
         core = _core(settings, disk, database)
+        core.ledger.catch_up()
         core.committer.start()
         core.ingest.start()
         try:
@@ -111,7 +114,8 @@ def _core(settings: Settings, disk: OsDisk, database: Database) -> Core:
         clock=utc_now,
         min_free_bytes=settings.storage.min_free_mib * _MIB,
     )
-    return Core(settings, disk, database, committer, ingest)
+    ledger = Ledger(LedgerFiles(disk, settings.ledger_folder), database, utc_now)
+    return Core(settings, disk, database, committer, ingest, ledger)
 
 
 # ---- serving -----------------------------------------------------------------------------------------------------
@@ -281,7 +285,9 @@ class OfflineArchive:
         """Make the index again from storage alone; refused while an archive serves the same home."""
         settings = self._existing()
         with hold_home(settings.home):
-            rebuild = Rebuild(OsDisk(), settings.hot_folder, settings.quarantine_folder, utc_now)
+            disk = OsDisk()
+            ledger = LedgerFiles(disk, settings.ledger_folder)
+            rebuild = Rebuild(disk, settings.hot_folder, settings.quarantine_folder, utc_now, ledger=ledger)
             return rebuild.run(settings.database_url, progress)
 
     def import_paths(self, paths: Sequence[Path], progress: Progress) -> ImportReport:

@@ -291,6 +291,11 @@ class Settings(BaseSettings):
         return self.storage.hot or self.home / "hot"
 
     @property
+    def ledger_folder(self) -> Path:
+        """Return where facts, holds, disposals and accounts are kept: back it up with the objects."""
+        return self.home / "ledger"
+
+    @property
     def quarantine_folder(self) -> Path:
         """Return the folder where refused objects wait for the operator."""
         return self.storage.quarantine or self.home / "quarantine"

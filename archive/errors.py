@@ -20,7 +20,8 @@ ArchiveError
 │   ├── PduError                    ├── PeerTimeout
 │   ├── PeerClosed                  ├── PeerAborted
 │   └── AssociationRefused
-└── AuditBroken                     the journal's chain does not hold
+├── AuditBroken                     the journal's chain does not hold
+└── LedgerBroken                    the ledger's chain does not hold
 
 The class docstring is the message; it is formatted with the exception's own fields.
 """
@@ -189,3 +190,9 @@ class AuditBroken(ArchiveError):
     """The audit journal is broken at entry {sequence}: {reason}. Keep the database as it is and ask for help."""
 
     exit_code = 19
+
+
+class LedgerBroken(ArchiveError):
+    """The ledger is broken at event {sequence}: {reason}. Restore its files; until then nothing is decided."""
+
+    exit_code = 20

@@ -42,6 +42,12 @@ class Disk(Protocol):
     def sync_folder(self, path: Path) -> None:
         """Return once the names in the folder would survive a power cut."""
 
+    def append(self, path: Path, data: bytes, offset: int) -> None:
+        """Make ``data`` the end of a file, durably: at ``offset``, whatever lies behind it is dropped.
+
+        A file that is not there is made, with its folder.
+        """
+
     def close(self, handle: int) -> None:
         """Close a handle of ``create``; a file without a name is gone then."""
 
@@ -151,6 +157,20 @@ class OsDisk:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+    def append(self, path: Path, data: bytes, offset: int) -> None:
+        """Cut, write, fsync; and sync the folder of a new file."""
+        is_new = not path.exists()
+        self.make_folder(path.parent)
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        try:
+            os.ftruncate(handle, offset)
+            self.write(handle, data, offset)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if is_new:
+            self.sync_folder(path.parent)
 
     def close(self, handle: int) -> None:
         """Close; a hidden name goes too."""

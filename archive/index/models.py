@@ -216,3 +216,232 @@ commitment = Table(
     _text("reported_at", required=False),
 )
 Index(None, commitment.c.reported_at, commitment.c.next_attempt_at)
+
+# ---- retention: projections of the ledger (services/ledger.py), keyed by what outlives a rebuild -------------------
+
+ledger_position = Table(
+    "ledger_position",
+    metadata,
+    Column("id", BIG, CheckConstraint("id = 1", name="single"), primary_key=True, autoincrement=False),
+    _big("sequence"),
+    _digest("hash"),
+    _text("file"),
+    _big("offset_bytes"),
+)
+
+patient_fact = Table(
+    "patient_fact",
+    metadata,
+    _id(),
+    _text("site"),
+    _text("patient_id"),
+    Column(
+        "kind",
+        TEXT,
+        CheckConstraint("kind IN ('visit', 'birth', 'death', 'deceased', 'appeal')", name="kind"),
+        nullable=False,
+    ),
+    _text("from_on", required=False),
+    _text("to_on", required=False),
+    _big("is_trusted"),
+    _text("source"),
+    _text("reference"),
+    _text("recorded_at"),
+    _text("recorded_by"),
+    _text("withdrawn_at", required=False),
+    _text("withdrawn_by", required=False),
+)
+Index(None, patient_fact.c.site, patient_fact.c.patient_id)
+Index(None, patient_fact.c.site, patient_fact.c.source, patient_fact.c.reference)
+
+patient_link = Table(
+    "patient_link",
+    metadata,
+    _id(),
+    _text("site"),
+    _text("patient_id"),
+    _text("merged_patient_id"),
+    _text("source"),
+    _text("reference"),
+    _text("linked_at"),
+    _text("unlinked_at", required=False),
+)
+Index(None, patient_link.c.site, patient_link.c.patient_id)
+Index(None, patient_link.c.site, patient_link.c.merged_patient_id)
+
+hold = Table(
+    "hold",
+    metadata,
+    Column("hold_id", TEXT, primary_key=True),
+    _text("reason"),
+    _text("authority"),
+    _text("reference"),
+    _text("placed_at"),
+    _text("placed_by"),
+    _text("review_on", required=False),
+    _text("reviewed_at", required=False),
+    _text("lifted_at", required=False),
+    _text("lifted_by", required=False),
+    _text("lift_reason", required=False),
+)
+
+hold_scope = Table(
+    "hold_scope",
+    metadata,
+    _id(),
+    Column("hold_id", TEXT, ForeignKey("hold.hold_id"), nullable=False),
+    _text("study_instance_uid", required=False),
+    _text("site", required=False),
+    _text("patient_id", required=False),
+)
+Index(None, hold_scope.c.hold_id)
+Index(None, hold_scope.c.study_instance_uid)
+Index(None, hold_scope.c.site, hold_scope.c.patient_id)
+
+death_candidate = Table(
+    "death_candidate",
+    metadata,
+    _id(),
+    _text("site"),
+    _text("patient_id"),
+    _text("died_on"),
+    _text("source"),
+    _text("reference"),
+    _text("traits"),
+    _text("found_at"),
+    Column(
+        "state",
+        TEXT,
+        CheckConstraint("state IN ('waiting', 'confirmed', 'rejected')", name="state"),
+        nullable=False,
+    ),
+    _text("decided_at", required=False),
+    _text("decided_by", required=False),
+    UniqueConstraint("site", "patient_id", "reference"),
+)
+Index(None, death_candidate.c.state)
+
+assessment = Table(
+    "assessment",
+    metadata,
+    Column("study_instance_uid", TEXT, primary_key=True),
+    _text("site"),
+    _text("exam_on", required=False),
+    _text("eligible_on", required=False),
+    _text("lossless_until", required=False),
+    _text("rule", required=False),
+    _text("blocked_by"),
+    _text("reassess_on", required=False),
+    _text("facts"),
+    _text("reading"),
+    _text("schedule_version"),
+    _text("assessed_at"),
+    _text("error", required=False),
+    _big("is_stale"),
+    _big("instances"),
+    _big("size_bytes"),
+)
+Index(None, assessment.c.is_stale)
+Index(None, assessment.c.site, assessment.c.eligible_on)
+Index(None, assessment.c.reassess_on)
+
+sweep = Table(
+    "sweep",
+    metadata,
+    _id(),
+    _text("as_of"),
+    _text("site", required=False),
+    _text("started_at"),
+    _text("ended_at", required=False),
+    _text("started_by"),
+    _text("cursor", required=False),
+    _text("summary", required=False),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("name", TEXT, primary_key=True),
+    _text("full_name"),
+    _text("roles"),
+    _text("sites"),
+    _text("created_at"),
+    _text("created_by"),
+    _text("disabled_at", required=False),
+)
+
+disposal_list = Table(
+    "disposal_list",
+    metadata,
+    Column("list_id", TEXT, primary_key=True),
+    _text("site"),
+    Column(
+        "state",
+        TEXT,
+        CheckConstraint("state IN ('listed', 'approved', 'destroying', 'destroyed', 'cancelled')", name="state"),
+        nullable=False,
+    ),
+    _text("as_of"),
+    _text("proposed_by"),
+    _text("proposed_at"),
+    _text("waiting_until", required=False),
+    _text("certificate", required=False),
+)
+Index(None, disposal_list.c.state)
+
+disposal_item = Table(
+    "disposal_item",
+    metadata,
+    _id(),
+    Column("list_id", TEXT, ForeignKey("disposal_list.list_id"), nullable=False),
+    _text("study_instance_uid"),
+    Column(
+        "state",
+        TEXT,
+        CheckConstraint("state IN ('listed', 'refused', 'sent_back', 'destroying', 'destroyed')", name="state"),
+        nullable=False,
+    ),
+    _text("line"),
+    _text("reason", required=False),
+    UniqueConstraint("list_id", "study_instance_uid"),
+)
+Index(None, disposal_item.c.study_instance_uid)
+
+disposal_approval = Table(
+    "disposal_approval",
+    metadata,
+    _id(),
+    Column("list_id", TEXT, ForeignKey("disposal_list.list_id"), nullable=False),
+    _text("role"),
+    _text("account"),
+    _text("reference", required=False),
+    _text("approved_at"),
+    UniqueConstraint("list_id", "role"),
+)
+
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("sop_instance_uid", TEXT, primary_key=True),
+    _text("study_instance_uid"),
+    _text("series_instance_uid"),
+    _text("sop_class_uid"),
+    _digest("dataset_sha256"),
+    _text("list_id"),
+    _text("destroyed_at"),
+)
+Index(None, tombstone.c.study_instance_uid)
+
+hl7_message = Table(
+    "hl7_message",
+    metadata,
+    _id(),
+    _text("received_at"),
+    _text("peer_address"),
+    _text("control_id"),
+    _text("message_type"),
+    _text("outcome"),
+    _text("detail"),
+    _text("message"),
+)
+Index(None, hl7_message.c.outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from archive.part10.attributes import InstanceHeader
 
@@ -187,3 +188,14 @@ class Totals:
     unsealed_folders: int
     commitments_waiting: int
     studies_by_site: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to the facts or the procedures of retention; ``data`` is JSON and may name a patient."""
+
+    sequence: int
+    at: datetime
+    kind: str
+    actor: str
+    data: Mapping[str, Any]

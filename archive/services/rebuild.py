@@ -28,6 +28,7 @@ from archive.services import aside
 from archive.services.adopt import CONFLICT
 from archive.services.committer import append_entries, bare
 from archive.services.landed import read_landed
+from archive.services.ledger import LedgerFiles
 from archive.services.quarantine import reason_of
 from archive.services.reports import Progress, RebuildReport
 from tiering.disk import Disk
@@ -52,13 +53,17 @@ class _Problem:
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """One rebuild. ``whole``: read every object to its end and check its digest, not its size alone."""
+    """One rebuild. ``whole``: read every object to its end and check its digest, not its size alone.
+
+    What the ledger tells comes first, so that objects are judged by it.
+    """
 
     disk: Disk
     hot_root: Path
     quarantine_root: Path
     clock: Clock
     whole: bool = True
+    ledger: LedgerFiles | None = None
 
     def run(self, database_url: str, progress: Progress) -> RebuildReport:
         """Make the index at ``database_url`` again; it changes all at once or, when this raises, not at all.
@@ -91,6 +96,9 @@ class Rebuild:
         return report
 
     def _fill(self, transaction: Transaction, progress: Progress) -> RebuildReport:
+        if self.ledger is not None:
+            with transaction() as connection:
+                self.ledger.replay(connection)
         work = _Filling(self, transaction, progress)
         work.objects()
         work.kept()

@@ -185,6 +185,18 @@ class ForgetfulDisk:
             folder = self._folder(path)
             folder.synced = set(folder.names)
 
+    def append(self, path: Path, data: bytes, offset: int) -> None:
+        with self._lock:
+            self.make_folder(path.parent)
+            self.call("append")
+            file = self._folder(path.parent).names.setdefault(path.name, _File())
+            assert isinstance(file, _File)
+            del file.data[offset:]
+            file.write(data, offset)
+            self.call("sync_appended")
+            file.sync()
+            self.sync_folder(path.parent)
+
     def close(self, handle: int) -> None:
         with self._lock:
             del self._open[handle]
