@@ -7,7 +7,7 @@ import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -247,6 +247,20 @@ def _keep_house(core: Core, over: threading.Event) -> None:
 
 
 @contextmanager
+def open_existing(settings: Settings) -> Iterator[Core]:
+    """Open the archive of a home that is there: looking at one must not make one. Raises ConfigError."""
+    check_home(settings)
+    with open_core(settings) as core:
+        yield core
+
+
+def check_home(settings: Settings) -> None:
+    """Raise ConfigError unless there is an archive to look at."""
+    if not settings.home.is_dir():
+        raise ConfigError(name="home", reason=f"there is no archive in {settings.home}; serve makes one")
+
+
+@contextmanager
 def open_offline(settings: Settings) -> Iterator[OfflineArchive]:
     """Lend the archive without its listeners; each command opens what it needs."""
     yield OfflineArchive(settings)
@@ -258,16 +272,8 @@ class OfflineArchive:
 
     settings: Settings
 
-    def _existing(self) -> Settings:
-        """Return the settings of a home that is there: looking at one must not make one."""
-        if not self.settings.home.is_dir():
-            raise ConfigError(name="home", reason=f"there is no archive in {self.settings.home}; serve makes one")
-        return self.settings
-
-    @contextmanager
-    def _open(self) -> Iterator[Core]:
-        with open_core(self._existing()) as core:
-            yield core
+    def _open(self) -> AbstractContextManager[Core]:
+        return open_existing(self.settings)
 
     def status(self) -> StatusReport:
         """Return counts, sizes and the last associations."""
@@ -283,7 +289,8 @@ class OfflineArchive:
 
     def rebuild_index(self, progress: Progress) -> RebuildReport:
         """Make the index again from storage alone; refused while an archive serves the same home."""
-        settings = self._existing()
+        settings = self.settings
+        check_home(settings)
         with hold_home(settings.home):
             disk = OsDisk()
             ledger = LedgerFiles(disk, settings.ledger_folder)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec
 import click
 
 if TYPE_CHECKING:
+    from archive.bootstrap import Core
     from archive.config import Settings
     from archive.services.reports import Offline
 
@@ -49,6 +50,16 @@ def read_settings(config: Path | None, overrides: Mapping[str, object]) -> Setti
     from archive.config import load_settings
 
     return load_settings(config, overrides)
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Core]:
+    """Open an archive that is there, without listeners, and lend its parts; only warnings are logged."""
+    from archive import bootstrap, logs
+
+    logs.configure("warning", settings.log.format)
+    with bootstrap.open_existing(settings) as core:
+        yield core
 
 
 @contextmanager
