@@ -45,7 +45,7 @@ DEFAULT_SITE = "default"
 MASK = "********"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_NOT_SETTINGS = frozenset({"DRIMBOX_CONFIG"})
+_NOT_SETTINGS = frozenset({"DRIMBOX_CONFIG", "DRIMBOX_ACCOUNT", "DRIMBOX_PASSWORD", "DRIMBOX_NEW_PASSWORD"})
 _HOME_RELATIVE = (
     ("storage", "hot"),
     ("storage", "quarantine"),

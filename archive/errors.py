@@ -21,7 +21,9 @@ ArchiveError
 │   ├── PeerClosed                  ├── PeerAborted
 │   └── AssociationRefused
 ├── AuditBroken                     the journal's chain does not hold
-└── LedgerBroken                    the ledger's chain does not hold
+├── LedgerBroken                    the ledger's chain does not hold
+├── AccountRefused                  an account cannot be made so
+└── NotAllowed                      whoever asks may not do this
 
 The class docstring is the message; it is formatted with the exception's own fields.
 """
@@ -196,3 +198,15 @@ class LedgerBroken(ArchiveError):
     """The ledger is broken at event {sequence}: {reason}. Restore its files; until then nothing is decided."""
 
     exit_code = 20
+
+
+class AccountRefused(ArchiveError):
+    """Account {name}: {reason}."""
+
+    exit_code = 21
+
+
+class NotAllowed(ArchiveError):
+    """{name} may not do this: {reason}."""
+
+    exit_code = 22

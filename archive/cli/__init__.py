@@ -19,6 +19,7 @@ PARTLY_DONE = 3
 INTERRUPTED = 130
 
 _NOUNS = {
+    "account": "archive.cli.account",
     "audit": "archive.cli.audit",
     "config": "archive.cli.config",
     "echo": "archive.cli.echo",

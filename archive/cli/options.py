@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from archive.bootstrap import Core
     from archive.config import Settings
+    from archive.services.accounts import Account
     from archive.services.reports import Offline
 
 P = ParamSpec("P")
@@ -43,6 +45,49 @@ def with_settings(function: Callable[Concatenate[Settings, P], None]) -> Callabl
         function(read_settings(config, {"home": home}), *args, **kwargs)
 
     return command
+
+
+def acting_as(*roles: str, is_optional: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add ``--as NAME`` to a command, below ``with_settings``, and give it ``who``.
+
+    ``who`` is the account, which has proven itself and has one of the roles; None when it ``is_optional`` and nobody
+    is named. The password is taken from DRIMBOX_PASSWORD, or asked for.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @click.option(
+            "--as",
+            "acting",
+            envvar="DRIMBOX_ACCOUNT",
+            required=not is_optional,
+            help="Account that acts  [env: DRIMBOX_ACCOUNT]",
+        )
+        @functools.wraps(function)
+        def command(settings: Settings, *args: object, acting: str | None, **kwargs: object) -> None:
+            who = None if acting is None else _proven(settings, acting, roles)
+            function(settings, *args, who=who, **kwargs)
+
+        return command
+
+    return decorate
+
+
+def _proven(settings: Settings, name: str, roles: tuple[str, ...]) -> Account:
+    from archive.services.accounts import Accounts
+
+    password = os.environ.get("DRIMBOX_PASSWORD") or click.prompt(f"Password of {name}", hide_input=True, err=True)
+    with opened(settings) as core:
+        account = Accounts(core.ledger).authenticate(name, password)
+    account.require(roles)
+    return account
+
+
+def new_password() -> str:
+    """Return the password for an account being made: DRIMBOX_NEW_PASSWORD, or asked for twice."""
+    wanted: str = os.environ.get("DRIMBOX_NEW_PASSWORD") or click.prompt(
+        "Password of the account", hide_input=True, confirmation_prompt=True, err=True
+    )
+    return wanted
 
 
 def read_settings(config: Path | None, overrides: Mapping[str, object]) -> Settings:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from archive.index import patient_facts
+from archive.index import accounts, patient_facts
 from archive.index.records import Event
 from archive.index.session import Connection
 from archive.index.statements import Statement, insert_into
@@ -37,6 +37,8 @@ APPLY: Final[Mapping[str, Apply]] = {
     "fact_withdrawn": patient_facts.apply_withdrawn,
     "patients_linked": patient_facts.apply_linked,
     "patients_unlinked": patient_facts.apply_unlinked,
+    "account_set": accounts.apply_set,
+    "account_disabled": accounts.apply_disabled,
 }
 """What each kind of event does. A kind, once written, keeps its meaning for ever: old ledgers are replayed."""
 

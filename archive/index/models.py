@@ -365,6 +365,7 @@ account = Table(
     _text("full_name"),
     _text("roles"),
     _text("sites"),
+    _text("secret"),
     _text("created_at"),
     _text("created_by"),
     _text("disabled_at", required=False),

@@ -190,6 +190,7 @@ def _create_account() -> None:
         sa.Column("full_name", TEXT, nullable=False),
         sa.Column("roles", TEXT, nullable=False),
         sa.Column("sites", TEXT, nullable=False),
+        sa.Column("secret", TEXT, nullable=False),
         sa.Column("created_at", TEXT, nullable=False),
         sa.Column("created_by", TEXT, nullable=False),
         sa.Column("disabled_at", TEXT, nullable=True),

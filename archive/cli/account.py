@@ -1,0 +1,80 @@
+"""``drimbox account``: who may act, and in which role; must not keep or print a password."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from archive.cli.options import acting_as, json_option, new_password, opened, with_settings
+from archive.cli.output import moment_text, print_json, print_table
+
+if TYPE_CHECKING:
+    from archive.config import Settings
+    from archive.index.accounts import AccountRow
+    from archive.services.accounts import Account
+
+
+@click.group("account")
+def command() -> None:
+    """Manage who may act, and in which role."""
+
+
+@command.command("create")
+@click.argument("name")
+@click.option("--full-name", required=True, help="As it is printed on lists and certificates.")
+@click.option("--role", "roles", multiple=True, required=True, help="A role; give the option again for more.")
+@click.option("--site", "sites", multiple=True, help="Only for this site; without it, for all.")
+@with_settings
+@acting_as("operator", is_optional=True)
+def create(settings: Settings, who: Account | None, **wanted: object) -> None:
+    """Make an account, or give one other roles, sites and password. Without --as only the first can be made."""
+    from archive.services.accounts import Accounts, NewAccount
+
+    fields = {key: frozenset(value) if isinstance(value, tuple) else value for key, value in wanted.items()}
+    account = NewAccount(**fields)  # type: ignore[arg-type]
+    unknown = account.sites.difference([site.name for site in settings.sites])
+    if unknown:
+        raise click.UsageError(f"there is no site {', '.join(sorted(unknown))}")
+    with opened(settings) as core:
+        Accounts(core.ledger).set(account, new_password(), by=who)
+    click.echo(f"{account.name}: {', '.join(sorted(account.roles))}")
+
+
+@command.command("disable")
+@click.argument("name")
+@with_settings
+@acting_as("operator")
+def disable(settings: Settings, who: Account, name: str) -> None:
+    """Close an account; what it did stays in the ledger."""
+    from archive.services.accounts import Accounts
+
+    with opened(settings) as core:
+        Accounts(core.ledger).disable(name, by=who)
+    click.echo(f"{name}: closed")
+
+
+@command.command("list")
+@json_option
+@with_settings
+def list_accounts(settings: Settings, as_json: bool) -> None:
+    """Print the accounts, closed ones too."""
+    from archive.services.accounts import Accounts
+
+    with opened(settings) as core:
+        rows = Accounts(core.ledger).list()
+    items = [_item(row) for row in rows]
+    if as_json:
+        print_json(items)
+        return
+    print_table([_line(row) for row in rows], header=("name", "full name", "roles", "sites", "state"))
+
+
+def _item(row: AccountRow) -> dict[str, object]:
+    names = ("name", "full_name", "created_at", "created_by", "disabled_at")
+    return {name: getattr(row, name) for name in names} | {"roles": sorted(row.roles), "sites": sorted(row.sites)}
+
+
+def _line(row: AccountRow) -> tuple[object, ...]:
+    state = "open" if row.disabled_at is None else f"closed {moment_text(row.disabled_at)}"
+    return row.name, row.full_name, ", ".join(sorted(row.roles)), ", ".join(sorted(row.sites)) or "all", state
