@@ -136,6 +136,15 @@ def _rejection(archive: ArchiveProcess, *, called: str, calling: str = "MODALITY
         return connection.recv(64)
 
 
+def test_another_protocol_version_is_rejected_with_the_standards_reason(archive: ArchiveProcess) -> None:
+    """Whoever does not speak version 1: result 1, source 2, reason 2; further versions beside it do not matter."""
+    request = wire.encode_associate("DRIMBOX", "MODALITY", [wire.Proposal(wire.VERIFICATION)], max_pdu=16384)
+    for versions, answer in ((0x0002, bytes((3, 0, 0, 0, 0, 4, 0, 1, 2, 2))), (0x0003, b"\x02")):
+        with _connect(archive) as connection:
+            connection.sendall(request[:6] + struct.pack(">H", versions) + request[8:])
+            assert connection.recv(10)[: len(answer)] == answer
+
+
 def test_an_unknown_called_ae_is_rejected_with_the_standards_reason(archive: ArchiveProcess) -> None:
     """Called AE title not recognized: result 1, source 1, reason 7 (PS3.8 table 9-21)."""
     assert _rejection(archive, called="SOMEONE")[6:10] == bytes((0, 1, 1, 7))
