@@ -35,10 +35,10 @@ class ArchiveProcess:
     ae_title: str = ""
     process: subprocess.Popen[str] | None = None
 
-    def start(self) -> ArchiveProcess:
+    def start(self, *, port: int = 0) -> ArchiveProcess:
         """Start and wait for the ready line; raise RuntimeError with the log when it does not come."""
         command = [*self.prefix, sys.executable, "-m", "archive", "serve", "--home", str(self.home)]
-        command += ["--dicom-port", "0"]
+        command += ["--dicom-port", str(port)]
         if self.config is not None:
             command += ["--config", str(self.config)]
         log = (self.home.parent / f"{self.home.name}.log").open("a")

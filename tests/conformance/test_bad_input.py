@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import time
@@ -166,6 +167,39 @@ addresses = ["127.0.0.0/8"]
         assert _rejection(running, called="DRIMBOX", calling="NOBODY")[6:10] == bytes((0, 1, 1, 3))
         assert _rejection(running, called="DRIMBOX", calling="SCANNER")[6:10] == bytes((0, 1, 1, 3))
         assert _rejection(running, called="DRIMBOX", calling="LOCAL")[0] == 2
+
+
+def test_addresses_bind_whatever_the_listener(tmp_path: Path) -> None:
+    """A listener on every IPv4 and IPv6 address knows its IPv4 peers by the addresses the settings name."""
+    config = """
+[dicom]
+host = "::"
+[[dicom.peers]]
+ae_title = "LOCAL"
+addresses = ["127.0.0.0/8"]
+[[dicom.peers]]
+ae_title = "SCANNER"
+addresses = ["10.9.0.0/16"]
+"""
+    with running_archive(tmp_path / "home", config=config) as running:
+        assert running.host == "[::]"
+        running.host = "127.0.0.1"
+        assert _rejection(running, called="DRIMBOX", calling="LOCAL")[0] == 2
+        assert _rejection(running, called="DRIMBOX", calling="SCANNER")[6:10] == bytes((0, 1, 1, 3))
+        assert '"peer_address": "127.0.0.1"' in running.log()
+
+
+@pytest.mark.parametrize(("host", "setting"), [("192.0.2.1", "dicom.host"), ("127.0.0.1", "dicom.port")])
+def test_a_port_that_cannot_be_opened_names_the_setting(tmp_path: Path, host: str, setting: str) -> None:
+    """A host that is not this machine's is the host's fault, a port that is taken the port's."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            RuntimeError, match=f"Setting {setting} is wrong: {re.escape(host)}:{port} cannot be opened"
+        ):
+            ArchiveProcess(tmp_path / "home", environment={"DRIMBOX_DICOM__HOST": host}).start(port=port)
 
 
 def test_too_many_associations_are_rejected_with_the_standards_reason(archive: ArchiveProcess) -> None:
