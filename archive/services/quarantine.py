@@ -21,6 +21,7 @@ from archive.index.records import NewQuarantined, Quarantined
 from archive.index.session import Database
 from archive.part10.meta import Provenance
 from archive.services.committer import Committer
+from archive.uids import uid_or_nothing
 from tiering.disk import Disk
 from tiering.landing import LandingFile, path_of
 
@@ -100,7 +101,7 @@ class Quarantine:
             event="quarantined",
             actor=row.calling_ae_title,
             body={
-                "sop_instance_uid": row.sop_instance_uid,
+                "sop_instance_uid": uid_or_nothing(row.sop_instance_uid),
                 "sha256": row.sha256.hex(),
                 "key": row.key,
                 "reason": reason,
