@@ -206,13 +206,16 @@ def _destination(peer: PeerSettings, context: ssl.SSLContext | None) -> Destinat
 
 
 def _ready_line(settings: Settings, addresses: dict[str, tuple[str, int]]) -> str:
-    host, port = addresses["dicom"]
-    parts = [f"READY dicom={host}:{port}", f"ae={settings.dicom.ae_title}"]
+    parts = [f"READY dicom={_endpoint(*addresses['dicom'])}", f"ae={settings.dicom.ae_title}"]
     if "dicom_tls" in addresses:
-        tls_host, tls_port = addresses["dicom_tls"]
-        parts.append(f"dicom_tls={tls_host}:{tls_port}")
+        parts.append(f"dicom_tls={_endpoint(*addresses['dicom_tls'])}")
     parts.append(f"home={settings.home}")
     return " ".join(parts)
+
+
+def _endpoint(host: str, port: int) -> str:
+    """Return HOST:PORT, an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _configured(settings: Settings) -> Entry:

@@ -153,7 +153,7 @@ class InstanceNotFound(RetrieveError):
 
 
 class SyntaxNotAccepted(RetrieveError):
-    """The peer accepts neither the stored transfer syntax {transfer_syntax_uid} nor one it converts to."""
+    """Neither {transfer_syntax_uid} nor a conversion is accepted by the peer."""
 
 
 class FixityError(RetrieveError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import NewType
 
 from archive.errors import InvalidAETitle, InvalidUid
@@ -25,6 +26,13 @@ def parse_uid(text: str, *, keyword: str = "UID") -> str:
     if len(value) > 64 or not _UID.fullmatch(value):
         raise InvalidUid(keyword=keyword)
     return value
+
+
+def uid_or_nothing(text: str) -> str:
+    """Return ``text`` when it is a UID, else nothing: what is none may be anything, a patient's name too."""
+    with suppress(InvalidUid):
+        return parse_uid(text, keyword="")
+    return ""
 
 
 def parse_ae_title(text: str) -> AETitle:

@@ -29,6 +29,8 @@ from archive.part10.meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 
 _REQUEST: Final = 0x01
 _REQUEST_LIMIT: Final = 1024 * 1024
+_FIRST_VERSION: Final = 0x0001
+"""The bit of protocol version 1; no other is to be tested (PS3.8 table 9-11)."""
 _APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 
 
@@ -55,6 +57,7 @@ class Request:
     """A parsed A-ASSOCIATE-RQ."""
 
     primitive: A_ASSOCIATE
+    protocol_versions: int
     calling_ae_title: str
     called_ae_title: str
     max_pdu_bytes: int
@@ -85,12 +88,12 @@ def parse_request(raw: bytes) -> Request:
         pdu = A_ASSOCIATE_RQ()
         pdu.decode(raw)
         primitive = pdu.to_primitive()
-        return _request_of(primitive)
+        return _request_of(primitive, pdu.protocol_version)
     except Exception as exc:  # the parser meets hostile bytes: any failure of it is the peer's
         raise PduError(reason="the association request cannot be parsed") from exc
 
 
-def _request_of(primitive: A_ASSOCIATE) -> Request:
+def _request_of(primitive: A_ASSOCIATE, protocol_versions: int) -> Request:
     maximum, wants_async = 0, False
     roles: dict[Any, tuple[bool, bool]] = {}
     extended: dict[Any, bytes] = {}
@@ -105,6 +108,7 @@ def _request_of(primitive: A_ASSOCIATE) -> Request:
             wants_async = True
     return Request(
         primitive=primitive,
+        protocol_versions=protocol_versions,
         calling_ae_title=str(primitive.calling_ae_title or "").strip(),
         called_ae_title=str(primitive.called_ae_title or "").strip(),
         max_pdu_bytes=maximum,
@@ -116,6 +120,8 @@ def _request_of(primitive: A_ASSOCIATE) -> Request:
 
 def refusal_of(request: Request, peer: Peer, settings: DicomSettings) -> Refusal | None:
     """Return why this peer may not come in, or None. The calling AE is bound to its address and certificate."""
+    if not request.protocol_versions & _FIRST_VERSION:
+        return VERSION_UNKNOWN
     if str(request.primitive.application_context_name) != _APPLICATION_CONTEXT:
         return CONTEXT_UNKNOWN
     ours = {settings.ae_title, *settings.extra_ae_titles}

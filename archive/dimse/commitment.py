@@ -301,9 +301,9 @@ def _status_of(error: Exception) -> tuple[int, str]:
     """Return status and comment: N-ACTION has other codes than the C services (PS3.7 section 10.1.4.1.10)."""
     if isinstance(error, _Refusal):
         return error.status, error.comment
-    if isinstance(error, InvalidIdentifier):
-        return INVALID_ARGUMENT, str(error.fields["reason"])
     _, comment = status_of(error)
+    if isinstance(error, InvalidIdentifier):
+        return INVALID_ARGUMENT, comment
     return RESOURCE_LIMITATION if isinstance(error, Unavailable) else PROCESSING_FAILURE, comment
 
 

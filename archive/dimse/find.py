@@ -145,8 +145,8 @@ class _Exchange:
 
 
 def _failure(error: Exception) -> _End:
-    """Return what the peer is told; of our own errors the reason, which is what fits an Error Comment best."""
+    """Log why a query ends and return what the peer is told."""
     status, comment = status_of(error)
     level = _log.warning if isinstance(error, ArchiveError) else _log.error
     level("query_failed", status=f"{status:04X}", reason=type(error).__name__, exc_info=error)
-    return _End(status, str(error.fields["reason"]) if isinstance(error, InvalidIdentifier) else comment)
+    return _End(status, comment)

@@ -6,6 +6,7 @@ nothing else: it is aborted within its timer, logged and counted.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import socket
 import ssl
@@ -40,6 +41,7 @@ Handler = Callable[[Association, Message], None]
 
 _log = logs.get(__name__)
 _BACKLOG: Final = 256
+_IPV4_MAPPED: Final = "::ffff:"
 _SERVICE_PROVIDER: Final = 2
 _UNEXPECTED_PDU: Final = 2
 _INVALID_PDU: Final = 6
@@ -128,7 +130,8 @@ class Server:
             listener.bind((host, port))
         except OSError as exc:
             listener.close()
-            raise ConfigError(name="dicom.port", reason=f"{host}:{port} cannot be opened ({exc.strerror})") from exc
+            name = _setting_at_fault(exc, is_tls=tls is not None)
+            raise ConfigError(name=name, reason=f"{host}:{port} cannot be opened ({exc.strerror})") from exc
         listener.listen(_BACKLOG)
         self._listeners.append(listener)
         name = "dicom-tls" if tls else "dicom"
@@ -144,7 +147,7 @@ class Server:
                 if not self._stopping.wait(0.1):
                     _log.exception("connection_not_accepted")
                 continue
-            self._start_thread(connection, str(address[0]), tls)
+            self._start_thread(connection, plain_address(str(address[0])), tls)
 
     def _start_thread(self, connection: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
         # Connections that have not asked for an association yet are bounded too.
@@ -280,6 +283,17 @@ class Server:
             if message.has_dataset:
                 drain(association, message)
             association.send_message(message.context, dimse.response_to(message.command, UNRECOGNIZED_OPERATION))
+
+
+def plain_address(address: str) -> str:
+    """Return a peer's address as configurations write it: a listener on ``::`` sees IPv4 peers as ::ffff:192.0.2.1."""
+    return address.removeprefix(_IPV4_MAPPED) if "." in address else address
+
+
+def _setting_at_fault(error: OSError, *, is_tls: bool) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "dicom.host"
+    return "dicom.tls.port" if is_tls else "dicom.port"
 
 
 def _counts(association: Association) -> dict[str, int]:

@@ -42,10 +42,19 @@ _STATUS: Final[dict[type[BaseException], int]] = {
     errors.SyntaxNotAccepted: SOP_CLASS_NOT_SUPPORTED,
 }
 
+_REASON_SAYS_IT_ALL: Final = (errors.InvalidIdentifier, errors.UnreadableDataset)
+"""Errors whose general part the status says already: a comment has 64 characters, which the special part needs."""
+
 
 def status_of(error: Exception) -> tuple[int, str]:
     """Return the status and the Error Comment of an error; one that is not ours tells the peer nothing of itself."""
     for kind in type(error).__mro__:
         if kind in _STATUS:
-            return _STATUS[kind], getattr(error, "message", "")
+            return _STATUS[kind], _comment(error)
     return PROCESSING_FAILURE, "internal error; the archive's log has the details"
+
+
+def _comment(error: Exception) -> str:
+    if isinstance(error, _REASON_SAYS_IT_ALL):
+        return str(error.fields["reason"])
+    return getattr(error, "message", "")

@@ -21,6 +21,7 @@ from archive.dimse.status import CANCEL, PENDING, SUBOPERATIONS_FAILED, SUCCESS,
 from archive.errors import (
     ArchiveError,
     DestinationUnreachable,
+    FixityError,
     InvalidIdentifier,
     PduError,
     ProtocolError,
@@ -224,11 +225,18 @@ class Courier:
         stored = instance.transfer_syntax_uid
         contexts = self._contexts.get(instance.sop_class_uid, [])
         if not contexts:
-            raise RetrieveError(reason=f"the peer does not take SOP class {instance.sop_class_uid}")
+            raise RetrieveError(reason=self._why_not(instance.sop_class_uid))
         usable = [context for context in contexts if can_give(stored, context.transfer_syntax)]
         if not usable:
             raise SyntaxNotAccepted(transfer_syntax_uid=stored)
         return min(usable, key=lambda context: _preference(stored, context.transfer_syntax))
+
+    def _why_not(self, sop_class_uid: str) -> str:
+        """Return why there is no context for a SOP class: many a C-GET requester forgets the role."""
+        proposed = any(context.abstract_syntax == sop_class_uid for context in self._association.contexts.values())
+        if proposed:
+            return f"no SCP role proposed for SOP class {sop_class_uid}"
+        return f"the peer does not take SOP class {sop_class_uid}"
 
     @property
     def _window_bytes(self) -> int:
@@ -387,6 +395,8 @@ def conclude(retrieve: Retrieve, requester: Requester, *, service: str, destinat
 
 def _reason(error: ArchiveError) -> str:
     """Return why an object cannot be given: of the general error what is special, since a comment is short."""
+    if isinstance(error, FixityError):
+        return f"stored bytes lost or damaged: {error.fields['reason']}"
     return str(error.fields["reason"]) if type(error) is RetrieveError else error.message
 
 

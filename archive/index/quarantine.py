@@ -23,6 +23,10 @@ _COLUMNS: Final = (
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)}, resolved_at FROM quarantine"
 _ADD: Final = insert_into("quarantine", _COLUMNS, " ON CONFLICT (key) DO NOTHING")
 _FIND: Final = Statement(f"{_SELECT} WHERE key = ?")
+_FIND_COPIES: Final = Statement(
+    "SELECT key FROM quarantine WHERE sop_instance_uid = ? AND sha256 = ? AND calling_ae_title = ? AND reason = ? "
+    "AND resolved_at IS NULL"
+)
 _OPEN: Final = Statement(f"{_SELECT} WHERE resolved_at IS NULL ORDER BY received_at, id")
 _RESOLVE: Final = Statement("UPDATE quarantine SET resolved_at = ? WHERE key = ? AND resolved_at IS NULL")
 
@@ -37,6 +41,12 @@ def find(connection: Connection, key: str) -> Quarantined | None:
     """Return the object kept under ``key``, resolved or not, or None."""
     row = _FIND.one(connection, (key,))
     return None if row is None else _quarantined(row)
+
+
+def find_copies(connection: Connection, wanted: NewQuarantined) -> list[str]:
+    """Return the keys under which the same bytes wait already, from the same peer, for the same reason."""
+    same = (wanted.sop_instance_uid, wanted.sha256, wanted.calling_ae_title, wanted.reason)
+    return [key for (key,) in _FIND_COPIES.rows(connection, same)]
 
 
 def iter_open(connection: Connection) -> Iterator[Quarantined]:

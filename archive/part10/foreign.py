@@ -51,6 +51,12 @@ def parse_foreign(source: str | Path | BinaryIO) -> ForeignFile:
     return ForeignFile(transfer_syntax_uid, sop_class_uid, sop_instance_uid, offset)
 
 
+def claims_part10(source: BinaryIO) -> bool:
+    """Tell whether a seekable file has the prefix of PS3.10 section 7.1: it is meant to be DICOM, readable or not."""
+    source.seek(128)
+    return source.read(4) == b"DICM"
+
+
 def _meta_offset(head: bytes) -> int:
     for prefix in (128, 0):
         if head[prefix : prefix + 4] == b"DICM":
@@ -82,7 +88,7 @@ def _transfer_syntax(dataset: bytes, declared: str) -> str:
         return declared
     found = guess_layout(dataset[:64])
     if found is None and not declared:
-        raise UnreadableDataset(reason="not a DICOM file")
+        raise UnreadableDataset(reason="not a DICOM file, or one without transfer syntax")
     return found.value if found else declared
 
 

@@ -22,6 +22,7 @@ from archive.index.session import Database
 from archive.part10.meta import StoredHeader, parse_header
 from archive.services.arrival import CHUNK_BYTES
 from archive.services.committer import Committer
+from archive.uids import uid_or_nothing
 from tiering.disk import Disk
 from tiering.landing import SUFFIX, path_of
 
@@ -58,7 +59,7 @@ def set_aside(disk: Disk, committer: Committer, row: NewQuarantined, path: Path)
         event="quarantined",
         actor=row.calling_ae_title,
         body={
-            "sop_instance_uid": row.sop_instance_uid,
+            "sop_instance_uid": uid_or_nothing(row.sop_instance_uid),
             "sha256": row.sha256.hex(),
             "key": row.key,
             "reason": row.reason,

@@ -17,7 +17,7 @@ from archive import logs
 from archive.audit import Entry
 from archive.clock import Clock
 from archive.errors import ConflictingInstance, IngestError, InvalidUid, UnreadableDataset
-from archive.part10.foreign import ForeignFile, parse_foreign
+from archive.part10.foreign import ForeignFile, claims_part10, parse_foreign
 from archive.services.arrival import Arrival
 from archive.services.committer import Committer
 from archive.services.ingest import Ingest, Outcome, Reception
@@ -75,13 +75,15 @@ class Importer:
             counts.skipped += outcome is None
 
     def _import(self, path: Path) -> Outcome | None:
-        """Take in one file; None when it is not a DICOM object."""
+        """Take in one file; None when it is not a DICOM object. One that says it is, and is not, is refused by name."""
         if not path.is_file():
             return None
         with path.open("rb") as file:
             try:
                 found = parse_foreign(file)
             except UnreadableDataset:
+                if claims_part10(file):
+                    raise
                 return None
             if found.sop_class_uid == _MEDIA_DIRECTORY:
                 return None

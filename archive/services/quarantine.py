@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archive.audit import Entry
@@ -21,6 +21,7 @@ from archive.index.records import NewQuarantined, Quarantined
 from archive.index.session import Database
 from archive.part10.meta import Provenance
 from archive.services.committer import Committer
+from archive.uids import uid_or_nothing
 from tiering.disk import Disk
 from tiering.landing import LandingFile, path_of
 
@@ -37,23 +38,47 @@ class Quarantine:
     def keep(self, file: LandingFile, header: bytes, provenance: Provenance, error: Exception) -> str:
         """Make a refused object durable under a fresh name and journal it; return its key.
 
+        One that its sender tries again and again is kept once and journaled each time: it must not fill the disk.
         When the index is down the files alone remain; ``drimbox index rebuild`` lists them again.
         """
         now = self.clock()
-        key = f"{now:%Y%m%d}/{now:%H%M%S}-{os.urandom(6).hex()}"
-        path = path_of(self.root, key)
+        row = NewQuarantined(
+            key=f"{now:%Y%m%d}/{now:%H%M%S}-{os.urandom(6).hex()}",
+            reason=reason_of(error),
+            sop_instance_uid=provenance.sop_instance_uid,
+            calling_ae_title=provenance.calling_ae_title,
+            peer_address=provenance.peer_address,
+            size_bytes=file.size_bytes,
+            sha256=file.digest(),
+            received_at=now,
+        )
+        kept = self._find_copy(row)
+        if kept is None:
+            self._write(row, file, header, provenance)
+        self._record(row if kept is None else replace(row, key=kept), type(error).__name__)
+        return kept or row.key
+
+    def _find_copy(self, row: NewQuarantined) -> str | None:
+        """Return the key under which the same bytes are kept for the same reason, unless somebody took them away."""
+        with suppress(IndexUnavailable), self.committer.database.glance() as connection:
+            for key in table.find_copies(connection, row):
+                with suppress(OSError, ValueError):
+                    if self.disk.size_bytes(path_of(self.root, key)) >= row.size_bytes:
+                        return key
+        return None
+
+    def _write(self, row: NewQuarantined, file: LandingFile, header: bytes, provenance: Provenance) -> None:
+        path = path_of(self.root, row.key)
         self.disk.make_folder(path.parent)
         file.complete(header)
-        self._write_note(path, provenance, error, now)
+        self._write_note(path, provenance, row)
         file.link(path)
-        self._record(key, file, provenance, error, now)
-        return key
 
-    def _write_note(self, path: Path, provenance: Provenance, error: Exception, now: datetime) -> None:
+    def _write_note(self, path: Path, provenance: Provenance, row: NewQuarantined) -> None:
         note = json.dumps(
             {
-                "reason": reason_of(error),
-                "received_at": now.isoformat(),
+                "reason": row.reason,
+                "received_at": row.received_at.isoformat(),
                 "calling_ae_title": provenance.calling_ae_title,
                 "peer_address": provenance.peer_address,
                 "announced_sop_class_uid": provenance.sop_class_uid,
@@ -70,27 +95,16 @@ class Quarantine:
         finally:
             self.disk.close(handle)
 
-    def _record(self, key: str, file: LandingFile, provenance: Provenance, error: Exception, now: datetime) -> None:
-        digest = file.digest()
-        row = NewQuarantined(
-            key=key,
-            reason=reason_of(error),
-            sop_instance_uid=provenance.sop_instance_uid,
-            calling_ae_title=provenance.calling_ae_title,
-            peer_address=provenance.peer_address,
-            size_bytes=file.size_bytes,
-            sha256=digest,
-            received_at=now,
-        )
+    def _record(self, row: NewQuarantined, reason: str) -> None:
         entry = Entry(
-            at=now,
+            at=row.received_at,
             event="quarantined",
-            actor=provenance.calling_ae_title,
+            actor=row.calling_ae_title,
             body={
-                "sop_instance_uid": provenance.sop_instance_uid,
-                "sha256": digest.hex(),
-                "key": key,
-                "reason": type(error).__name__,
+                "sop_instance_uid": uid_or_nothing(row.sop_instance_uid),
+                "sha256": row.sha256.hex(),
+                "key": row.key,
+                "reason": reason,
             },
         )
         try:

@@ -31,6 +31,7 @@ def test_a_patient_is_in_no_log_and_no_journal(tmp_path: Path) -> None:
             assert scu.store(f"{ROOT}.1.1.1", dataset_bytes(whole))[0] == 0
             assert scu.store(f"{ROOT}.1.1.1", dataset_bytes(whole))[0] == 0
             assert scu.store(f"{ROOT}.1.1.1", dataset_bytes(changed(whole, {"StudyID": "9"})))[0] == 0x0111
+            assert scu.store(IDENTITY["PatientName"], dataset_bytes(whole))[0] == 0xA900
             assert scu.store(f"{ROOT}.1.1.9", dataset_bytes(changed(whole, {"StudyInstanceUID": None})))[0] == 0xC000
         where = ("-aec", archive.ae_title, archive.host, str(archive.port))
         assert run("storescu", *where, file).returncode == 0

@@ -147,15 +147,8 @@ def _config(ports: dict[str, int]) -> str:
 
 def _wait_journalled(archive: ArchiveProcess, transaction: str) -> str:
     """Return the journal's body about a transaction."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        with sqlite3.connect(f"file:{archive.home / 'index.db'}?mode=ro", uri=True) as index:
-            query = "SELECT body FROM audit WHERE event = 'committed' AND body LIKE ?"
-            row = index.execute(query, (f'%"{transaction}"%',)).fetchone()
-        if row is not None:
-            return str(row[0])
-        time.sleep(0.05)
-    raise AssertionError("nothing was journalled")
+    query = "SELECT body FROM audit WHERE event = 'committed' AND body LIKE ?"
+    return str(*archive.index_row(query, f'%"{transaction}"%'))
 
 
 def test_stored_objects_are_committed_on_the_same_association(stage: Stage) -> None:
@@ -193,10 +186,7 @@ def test_failures_are_listed_with_their_reasons(stage: Stage, tmp_path: Path) ->
 
 def _damage(archive: ArchiveProcess, uid: str) -> None:
     """Flip the last byte of an object's file."""
-    with sqlite3.connect(f"file:{archive.home / 'index.db'}?mode=ro", uri=True) as index:
-        query = "SELECT key FROM location JOIN instance ON instance.id = instance_fk WHERE sop_instance_uid = ?"
-        (key,) = index.execute(query, (uid,)).fetchone()
-    path = archive.home / "hot" / f"{key}.dcm"
+    path = archive.file_of(uid)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.chmod(0o600)

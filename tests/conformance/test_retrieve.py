@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sqlite3
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -175,17 +174,9 @@ def test_movescu_moves_stored_bytes_untouched(hospital: Hospital, name: str) -> 
     result = movescu(hospital.archive, "ANYTHING", "-S", *keys("IMAGE", SOPInstanceUID=str(sent.SOPInstanceUID)))
     assert "Success" in result.stdout + result.stderr
     (path,) = hospital.arrived("ANYTHING")
-    kept = _stored(hospital.archive, str(sent.SOPInstanceUID))
+    kept = hospital.archive.file_of(str(sent.SOPInstanceUID))
     assert dcmread(path).file_meta.TransferSyntaxUID == dcmread(kept).file_meta.TransferSyntaxUID
     assert _dataset_bytes(path) == _dataset_bytes(kept)
-
-
-def _stored(archive: ArchiveProcess, uid: str) -> Path:
-    with sqlite3.connect(f"file:{archive.home / 'index.db'}?mode=ro", uri=True) as connection:
-        (key,) = connection.execute(
-            "SELECT key FROM location JOIN instance ON instance.id = instance_fk WHERE sop_instance_uid = ?", (uid,)
-        ).fetchone()
-    return archive.home / "hot" / f"{key}.dcm"
 
 
 def _dataset_bytes(path: Path) -> bytes:
@@ -236,7 +227,7 @@ def test_movescu_lists_what_failed(hospital: Hospital, tmp_path: Path) -> None:
     """When one object's file is gone the rest arrives, the end is a warning, and the failed one is counted."""
     write_series(tmp_path, 3, study=70)
     assert storescu(hospital.archive, "+sd", tmp_path).returncode == 0
-    _stored(hospital.archive, f"{ROOT}.70.1.2").unlink()
+    hospital.archive.file_of(f"{ROOT}.70.1.2").unlink()
     result = movescu(hospital.archive, "STATION", "-S", *keys("STUDY", StudyInstanceUID=f"{ROOT}.70"))
     assert places(hospital.arrived("STATION")) == ["70.1.1", "70.1.3"]
     assert counts(result).items() >= {"Completed": 2, "Failed": 1}.items()
@@ -261,10 +252,7 @@ def test_every_retrieve_is_in_the_journal(archive: ArchiveProcess, tmp_path: Pat
         ).returncode
         == 0
     )
-    with sqlite3.connect(f"file:{archive.home / 'index.db'}?mode=ro", uri=True) as connection:
-        ((body,),) = connection.execute(
-            "SELECT body FROM audit WHERE event = 'retrieved' AND actor = 'AUDITED'"
-        ).fetchall()
+    (body,) = archive.index_row("SELECT body FROM audit WHERE event = 'retrieved' AND actor = 'AUDITED'")
     assert json.loads(body).items() >= {"service": "C-GET", "instances": 9, "completed": 9, "failed": 0}.items()
     assert json.loads(body)["study_instance_uids"] == [f"{ROOT}.1"]
     for secret in ("MOREAU", "PID1", "19600301"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,16 +147,7 @@ def test_a_study_belongs_to_the_site_of_its_sender(archive: ArchiveProcess) -> N
 
 
 def _site_of(archive: ArchiveProcess, study_instance_uid: str) -> str:
-    """Ask the index, which the running archive keeps at most a moment behind."""
-    with sqlite3.connect(f"file:{archive.home / 'index.db'}?mode=ro", uri=True) as connection:
-        for _ in range(200):
-            row = connection.execute(
-                "SELECT site FROM study WHERE study_instance_uid = ?", (study_instance_uid,)
-            ).fetchone()
-            if row is not None:
-                return str(row[0])
-            time.sleep(0.01)
-    raise AssertionError("the study is not indexed")
+    return str(*archive.index_row("SELECT site FROM study WHERE study_instance_uid = ?", study_instance_uid))
 
 
 def test_verification_is_answered(archive: ArchiveProcess) -> None:

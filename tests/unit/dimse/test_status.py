@@ -62,6 +62,14 @@ def test_the_statuses_the_standard_names(error: errors.ArchiveError, status: int
     assert status_of(error)[0] == status
 
 
+def test_a_comment_says_what_is_special() -> None:
+    """What the status says already is left out: the reason has to fit the 64 characters of an Error Comment."""
+    reason = "the unique key of the STUDY level is missing"
+    assert status_of(errors.InvalidIdentifier(reason=reason)) == (0xA900, reason)
+    reason = "no indexed attribute in its first bytes"
+    assert status_of(errors.UnreadableDataset(reason=reason)) == (0xC000, reason)
+
+
 def test_a_foreign_error_tells_the_peer_nothing() -> None:
     """A bug's message may hold anything: the peer gets a fixed sentence."""
     status, comment = status_of(ValueError("MOREAU^Hélène"))

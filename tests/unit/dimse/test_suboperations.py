@@ -84,7 +84,7 @@ def test_what_cannot_be_converted_fails_alone(store: Store) -> None:
     asked = get(store)
     assert asked.objects == {uid(2): other}
     assert asked.failed_uids == [uid(1)]
-    assert str(asked.final[dimse.ERROR_COMMENT]).startswith("The peer accepts neither the stored transfer syntax")
+    assert str(asked.final[dimse.ERROR_COMMENT]).startswith("Neither 1.2.3.4.5 nor a conversion is accepted")
     assert get(store, (GET, CT, CT._replace(context_id=5, transfer_syntax="1.2.3.4.5"))).objects[uid(1)] == raw
 
 

@@ -74,6 +74,21 @@ def test_what_is_not_a_dicom_object_is_skipped(rig: Rig, folder: Path) -> None:
     assert rig.quarantine() == []
 
 
+def test_a_dicom_file_that_cannot_be_identified_is_named(rig: Rig, folder: Path) -> None:
+    """No SOP Instance UID anywhere, or no transfer syntax and no data set: refused by name, not passed over."""
+    anonymous = part10_bytes(ct_dataset(1)).replace(UID.encode(), b"".ljust(len(UID), b"\0"))
+    (folder / "anonymous.dcm").write_bytes(anonymous)
+    (folder / "hollow.dcm").write_bytes(bytes(128) + b"DICM")
+    report = take(rig, folder)
+    assert (report.stored, report.skipped) == (0, 0)
+    assert [
+        (Path(path).name, "SOP Instance UID" in reason, "transfer syntax" in reason) for path, reason in report.refused
+    ] == [
+        ("anonymous.dcm", True, False),
+        ("hollow.dcm", False, True),
+    ]
+
+
 def test_files_without_a_part_10_header_are_taken_in(rig: Rig, folder: Path) -> None:
     """A raw data set is stored as it lies there, in the transfer syntax its bytes are in."""
     (folder / "raw").write_bytes(dataset_bytes(ct_dataset(1), ImplicitVRLittleEndian))

@@ -58,12 +58,34 @@ def test_the_table_says_the_same_as_the_folder(rig: Rig) -> None:
         assert getattr(told, name) == getattr(row, name), name
 
 
-def test_the_same_object_refused_twice_is_kept_twice(rig: Rig) -> None:
-    """A name is never used again: nothing in quarantine is overwritten."""
+def test_an_object_refused_again_and_again_is_kept_once(rig: Rig) -> None:
+    """A modality that tries the same object all night fills the journal, not the disk; the answer stays the same."""
+    for _ in range(3):
+        refuse(rig)
+    [row] = rig.quarantine()
+    assert len(list(rig.kept.rglob("*.dcm"))) == len(list(rig.kept.rglob("*.json"))) == 1
+    assert rig.events() == ["quarantined"] * 3
+    assert {json.loads(entry.body)["key"] for entry in rig.entries()} == {row.key}
+
+
+def test_other_refused_objects_are_kept_beside_it(rig: Rig) -> None:
+    """Other bytes, or another UID announced for them, are another object: nothing in quarantine is overwritten."""
     refuse(rig)
+    refuse(rig, GARBAGE + b"!")
+    refuse(rig, uid="2.25.8")
+    assert len({row.key for row in rig.quarantine()}) == 3
+    assert len(list(rig.kept.rglob("*.dcm"))) == 3
+
+
+def test_an_object_taken_away_from_quarantine_is_kept_again(rig: Rig) -> None:
+    """A row whose file is gone is no reason to drop the bytes."""
     refuse(rig)
-    assert len({row.key for row in rig.quarantine()}) == 2
-    assert len(list(rig.kept.rglob("*.dcm"))) == 2
+    [path] = rig.kept.rglob("*.dcm")
+    path.unlink()
+    refuse(rig)
+    [again] = rig.kept.rglob("*.dcm")
+    assert again != path
+    assert len(rig.quarantine()) == 2
 
 
 def test_the_journal_names_no_patient(rig: Rig) -> None:
