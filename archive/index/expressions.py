@@ -75,7 +75,8 @@ _SPELLINGS: Final[Mapping[type[FunctionElement[Any]], tuple[str, str]]] = {
     _json_elements: ("json_each({0})", "jsonb_array_elements_text(CAST({0} AS jsonb))"),
     _values: (
         "json_each('[' || replace(json_quote({0}), '\\\\', '\",\"') || ']')",
-        "jsonb_array_elements_text(to_jsonb(string_to_array({0}, '\\')))",
+        # string_to_array makes no value of an empty text, which is one: a name of nothing but delimiters.
+        "jsonb_array_elements_text(to_jsonb(CASE {0} WHEN '' THEN ARRAY[''] ELSE string_to_array({0}, '\\') END))",
     ),
 }
 

@@ -147,6 +147,7 @@ def test_names(database: Database, keyword: str, stored: list[str | None], wante
 )
 @example(["DUPONT^A\\MOREAU^B", "MOREAU", None], "moreau")
 @example(["A\\B", "AB"], "a*b")
+@example(["^", "^\\abe", None], "=*")
 def test_names_of_several_persons(database: Database, stored: list[str | None], wanted: str) -> None:
     """One person who matches is enough."""
     check(database, "OperatorsName", stored, wanted)
