@@ -27,7 +27,7 @@ from archive.part10.attributes import InstanceHeader
 Work = Callable[[Connection], object]
 
 _log = logs.get(__name__)
-_LINGER_SECONDS: Final = 0.01
+_LINGER_SECONDS: Final = 0.05
 _RETRY_SECONDS: Final = 1.0
 _MAX_BATCH: Final = 128
 _MAX_WAITING: Final = 512
