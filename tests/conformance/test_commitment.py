@@ -158,8 +158,9 @@ def test_stored_objects_are_committed_on_the_same_association(stage: Stage) -> N
         status, transaction = modality.ask(association, stage.uids)
         assert status == 0x0000
         report = modality.report()
+        # pynetdicom may release before its confirmation is out: it stays until the archive has it.
+        assert '"committed":3,"failed":0,"report":"delivered"' in _wait_journalled(stage.archive, transaction)
     assert report == Report(1, transaction, list(stage.uids), {}, "DRIMBOX", True)
-    assert '"committed":3,"failed":0,"report":"delivered"' in _wait_journalled(stage.archive, transaction)
 
 
 def test_a_modality_nobody_configured_is_served_on_its_association(stage: Stage) -> None:
@@ -210,9 +211,9 @@ def test_a_modality_that_wants_reports_elsewhere_gets_them_there(stage: Stage) -
     with modality.listening(stage.ports[LATER]), modality.connected(stage.archive) as association:
         _, transaction = modality.ask(association, stage.uids)
         report = modality.report()
+        assert '"report":"delivered"' in _wait_journalled(stage.archive, transaction)
     assert report == Report(1, transaction, list(stage.uids), {}, "DRIMBOX", False)
     assert modality.roles == [(True, False)]
-    assert '"report":"delivered"' in _wait_journalled(stage.archive, transaction)
 
 
 def test_other_requests_go_on_around_a_report(stage: Stage) -> None:

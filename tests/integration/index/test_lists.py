@@ -96,6 +96,22 @@ def test_the_same_object_is_kept_once(database: Database) -> None:
     assert found.reason == KEPT.reason
 
 
+def test_copies_are_the_same_bytes_from_the_same_peer_for_the_same_reason(database: Database) -> None:
+    """Whatever differs makes another object; one the operator has dealt with is a copy of nothing."""
+    others = (
+        replace(KEPT, key="uid", sop_instance_uid="2.25.2"),
+        replace(KEPT, key="bytes", sha256=digest("other")),
+        replace(KEPT, key="peer", calling_ae_title="MR1"),
+        replace(KEPT, key="reason", reason="other"),
+        replace(KEPT, key="resolved"),
+    )
+    keep(database, KEPT, replace(KEPT, key="again"), *others)
+    with database.write(synced=False) as connection:
+        assert quarantine.resolve(connection, "resolved", NOW)
+    with database.read() as connection:
+        assert sorted(quarantine.find_copies(connection, replace(KEPT, key="new"))) == [KEPT.key, "again"]
+
+
 # ---- associations ---------------------------------------------------------------------------------------------------
 
 
