@@ -88,6 +88,15 @@ class ArchiveProcess:
         (key,) = self.index_row(query, sop_instance_uid)
         return self.home / "hot" / f"{key}.dcm"
 
+    def has_logged(self, text: str, *, seconds: float = 10.0) -> bool:
+        """Tell whether it logs ``text`` in time: what a peer hears may come before the line about it."""
+        deadline = time.monotonic() + seconds
+        while text not in self.log():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
     @property
     def pid(self) -> int:
         """Return the process id."""

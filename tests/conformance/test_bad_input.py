@@ -186,7 +186,7 @@ addresses = ["10.9.0.0/16"]
         running.host = "127.0.0.1"
         assert _rejection(running, called="DRIMBOX", calling="LOCAL")[0] == 2
         assert _rejection(running, called="DRIMBOX", calling="SCANNER")[6:10] == bytes((0, 1, 1, 3))
-        assert '"peer_address": "127.0.0.1"' in running.log()
+        assert running.has_logged('"peer_address": "127.0.0.1"')
 
 
 @pytest.mark.parametrize(("host", "setting"), [("192.0.2.1", "dicom.host"), ("127.0.0.1", "dicom.port")])
