@@ -21,7 +21,19 @@ from archive.errors import (
 )
 from tests.unit.cli.conftest import Drimbox, FakeOffline
 
-NOUNS = ("audit", "config", "echo", "import", "index", "quarantine", "serve", "status", "verify", "version")
+NOUNS = (
+    "audit",
+    "config",
+    "echo",
+    "import",
+    "index",
+    "quarantine",
+    "retention",
+    "serve",
+    "status",
+    "verify",
+    "version",
+)
 CANARY = "CANARY^MOREAU"
 
 
