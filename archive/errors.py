@@ -23,7 +23,10 @@ ArchiveError
 ├── AuditBroken                     the journal's chain does not hold
 ├── LedgerBroken                    the ledger's chain does not hold
 ├── AccountRefused                  an account cannot be made so
-└── NotAllowed                      whoever asks may not do this
+├── NotAllowed                      whoever asks may not do this
+└── FactError                       facts cannot be taken in
+    ├── InvalidFact                 ├── UnreadableFacts
+    └── NoSuchFact
 
 The class docstring is the message; it is formatted with the exception's own fields.
 """
@@ -210,3 +213,21 @@ class NotAllowed(ArchiveError):
     """{name} may not do this: {reason}."""
 
     exit_code = 22
+
+
+class FactError(ArchiveError):
+    """The facts cannot be taken in: {reason}."""
+
+    exit_code = 23
+
+
+class InvalidFact(FactError):
+    """The fact cannot be kept: {name} {reason}."""
+
+
+class UnreadableFacts(FactError):
+    """The file of facts cannot be read: {reason}."""
+
+
+class NoSuchFact(FactError):
+    """There is no such fact: {reason}."""

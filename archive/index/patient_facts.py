@@ -6,10 +6,11 @@ PatientID, not by a row's id: facts come before studies do, and outlive a rebuil
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from itertools import groupby, islice
+from typing import Any, Final, NamedTuple
 
 from archive.index.records import Event, from_text, to_text
 from archive.index.session import Connection
@@ -42,6 +43,15 @@ class PatientFact:
     withdrawn_by: str | None
 
 
+class FactKey(NamedTuple):
+    """What makes two facts the same one, told again: at most one of a key is current."""
+
+    site: str
+    source: str
+    reference: str
+    kind: str
+
+
 _RECORDED: Final = ("site", "patient_id", "kind", "from_on", "to_on", "is_trusted", "source", "reference")
 _INSERT: Final = insert_into("patient_fact", (*_RECORDED, "recorded_at", "recorded_by"))
 _SELECT: Final = (
@@ -53,8 +63,9 @@ _CURRENT: Final = Statement(
 )
 _WITHDRAW: Final = Statement(
     "UPDATE patient_fact SET withdrawn_at = ?, withdrawn_by = ? "
-    "WHERE site = ? AND source = ? AND reference = ? AND kind = ? AND withdrawn_at IS NULL"
+    "WHERE site = ? AND source = ? AND reference = ? AND kind = ? AND withdrawn_at IS NULL RETURNING patient_id"
 )
+_REFERENCES_AT_ONCE: Final = 500
 _LINK: Final = insert_into(
     "patient_link", ("site", "patient_id", "merged_patient_id", "source", "reference", "linked_at")
 )
@@ -79,22 +90,29 @@ _STALE: Final = Statement(
 
 
 def apply_recorded(connection: Connection, event: Event) -> None:
-    """Keep a fact; one that is current under the same source, reference and kind is withdrawn by it."""
+    """Keep a fact; one that is current under the same source, reference and kind is withdrawn by it.
+
+    That one may have been another patient's, whose studies are assessed again too.
+    """
     data = event.data
     at = to_text(event.at)
-    _WITHDRAW.run(connection, (at, event.actor, data["site"], data["source"], data["reference"], data["kind"]))
+    former = _withdraw(connection, event)
     values: list[Any] = [data[name] for name in _RECORDED if name != "is_trusted"]
     values.insert(_RECORDED.index("is_trusted"), int(data["is_trusted"]))
     _INSERT.run(connection, (*values, at, event.actor))
-    mark_stale(connection, data["site"], [data["patient_id"]])
+    mark_stale(connection, data["site"], former | {data["patient_id"]})
 
 
 def apply_withdrawn(connection: Connection, event: Event) -> None:
     """Withdraw what is current under a source, reference and kind."""
-    data = event.data
-    key = (data["site"], data["source"], data["reference"], data["kind"])
-    _WITHDRAW.run(connection, (to_text(event.at), event.actor, *key))
-    mark_stale(connection, data["site"], [data["patient_id"]])
+    former = _withdraw(connection, event)
+    mark_stale(connection, event.data["site"], former | {event.data["patient_id"]})
+
+
+def _withdraw(connection: Connection, event: Event) -> set[str]:
+    """Withdraw what is current under an event's source, reference and kind; return whose facts that were."""
+    key = [event.data[name] for name in ("site", "source", "reference", "kind")]
+    return {patient_id for (patient_id,) in _WITHDRAW.rows(connection, (to_text(event.at), event.actor, *key))}
 
 
 def apply_linked(connection: Connection, event: Event) -> None:
@@ -137,6 +155,27 @@ def current(connection: Connection, site: str, patient_id: str) -> list[PatientF
 def find_current(connection: Connection, *, site: str, source: str, reference: str) -> list[PatientFact]:
     """Return what a source says now under one of its references: one fact of a kind at most."""
     return [_fact(row) for row in _CURRENT.rows(connection, (site, source, reference))]
+
+
+def current_by_key(connection: Connection, keys: Collection[FactKey]) -> dict[FactKey, PatientFact]:
+    """Return the current facts of many keys at once; a key that has none is left out."""
+    found = {}
+    for (site, source), group in groupby(sorted(keys), key=lambda key: key[:2]):
+        references = iter(sorted({key.reference for key in group}))
+        while some := tuple(islice(references, _REFERENCES_AT_ONCE)):
+            for fact in _current_under(connection, site, source, some):
+                found[FactKey(site, source, fact.reference, fact.kind)] = fact
+    return {key: found[key] for key in keys if key in found}
+
+
+def _current_under(
+    connection: Connection, site: str, source: str, references: tuple[str, ...]
+) -> Iterator[PatientFact]:
+    places = ", ".join("?" * len(references))
+    statement = Statement(
+        f"{_SELECT} WHERE site = ? AND source = ? AND reference IN ({places}) AND withdrawn_at IS NULL"
+    )
+    return map(_fact, statement.rows(connection, (site, source, *references)))
 
 
 def one_patient(connection: Connection, site: str, patient_ids: Collection[str]) -> set[str]:
