@@ -86,9 +86,7 @@ def suspended(start: date, end: date, facts: Mapping[str, Any]) -> date | None:
         if to is None:
             open_from = begin if open_from is None else min(begin, open_from)
             continue
-        while begin < to:
-            stopped.add(begin)
-            begin += DAY
+        stopped.update(begin + shift * DAY for shift in range((to - begin).days))
     left, day = (end - start).days, start
     if left < 0:
         return end

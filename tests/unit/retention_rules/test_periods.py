@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -76,7 +77,7 @@ class TestUnion:
         wanted = {begin + shift for begin, length in intervals for shift in range(length)}
         first = EPOCH.toordinal()
         assert {each for begin, until in merged for each in range(begin - first, (until or 0) - first)} == wanted
-        assert all((one[1] or 0) < other[0] for one, other in zip(merged, merged[1:], strict=False))
+        assert all((one[1] or 0) < other[0] for one, other in pairwise(merged))
 
     def test_one_without_end_swallows_what_follows(self) -> None:
         """Nothing comes after an interval without an end, which begins where it first touches another."""
