@@ -34,13 +34,11 @@ def anniversary(start: date, years: int) -> Day:
     return day.toordinal() + cycles * _CYCLE_DAYS
 
 
-@lru_cache(maxsize=_KEPT)
 def as_date(day: Day) -> date | None:
     """Return the date of a day, or None when it lies past the year 9999."""
     return date.fromordinal(day) if day <= LAST_DAY else None
 
 
-@lru_cache(maxsize=_KEPT)
 def day_after(start: date, years: int) -> date | None:
     """Return the first day after a period, or None when it lies past the year 9999."""
     return as_date(anniversary(start, years) + 1)
