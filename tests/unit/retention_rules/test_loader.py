@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import zipfile
 from datetime import date
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +73,16 @@ class TestShipped:
         """A regime without a schedule is refused, and nothing else is opened."""
         with pytest.raises(UnknownRegime, match="hospital, private"):
             load_schedule(regime)
+
+    def test_the_wheel_has_them(self, tmp_path: Path) -> None:
+        """Schedules and golden cases are installed with the package."""
+        root = Path(__file__).parents[3]
+        words = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+        subprocess.run(words, cwd=root, check=True, capture_output=True)
+        (wheel,) = tmp_path.glob("*.whl")
+        shipped_files = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".toml")}
+        files = {file.relative_to(root).as_posix() for file in (root / "retention_rules").rglob("*.toml")}
+        assert shipped_files == files and len(files) >= 8
 
 
 BASE_20 = 'name = "hospital.base"\nyears = 20\n'
