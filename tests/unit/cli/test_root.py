@@ -21,7 +21,21 @@ from archive.errors import (
 )
 from tests.unit.cli.conftest import Drimbox, FakeOffline
 
-NOUNS = ("account", "audit", "config", "echo", "import", "index", "quarantine", "serve", "status", "verify", "version")
+NOUNS = (
+    "account",
+    "audit",
+    "config",
+    "echo",
+    "facts",
+    "import",
+    "index",
+    "patient",
+    "quarantine",
+    "serve",
+    "status",
+    "verify",
+    "version",
+)
 CANARY = "CANARY^MOREAU"
 
 
