@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from archive.cli import PARTLY_DONE
+from archive.cli.candidates import candidates, insee
 from archive.cli.options import acting_as, json_option, opened, with_settings
 from archive.cli.output import moment_text, print_json, print_pairs, print_table, progress_bar
+from archive.cli.sites import site_of, site_option, sites_of
 
 if TYPE_CHECKING:
     from archive.config import Settings
@@ -21,27 +23,14 @@ if TYPE_CHECKING:
 KINDS = ("visit", "birth", "death", "deceased", "appeal")
 _SHOWN = 20
 
-site_option = click.option("--site", help="The establishment  [default: default_site of the settings]")
-
 
 @click.group("facts")
 def command() -> None:
     """Look at what is known of patients, and add to it."""
 
 
-def site_of(settings: Settings, site: str | None, who: Account | None = None) -> str:
-    """Return the site meant; a usage error for one that the settings do not have or the account is not for."""
-    name = site or settings.default_site
-    if name not in sites_of(settings, who):
-        allowed = ", ".join(sorted(sites_of(settings, who)))
-        raise click.UsageError(f"{name!r} is not a site here; choose one of: {allowed}")
-    return name
-
-
-def sites_of(settings: Settings, who: Account | None) -> frozenset[str]:
-    """Return the sites that an account may act for."""
-    every = frozenset(site.name for site in settings.sites)
-    return every if who is None or not who.sites else every & who.sites
+command.add_command(insee)
+command.add_command(candidates)
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archive.cli.facts import site_of, site_option
 from archive.cli.options import acting_as, json_option, opened, with_settings
 from archive.cli.output import print_json, print_pairs
+from archive.cli.sites import site_of, site_option
 
 if TYPE_CHECKING:
     from archive.config import Settings

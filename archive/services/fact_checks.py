@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from archive.index import gathering as index
 from archive.index.gathering import FactRow
 from archive.index.session import Connection
-from archive.services.fact_dates import first_day, iso_date, last_day
+from archive.services.fact_dates import first_day, iso_date, last_day, may_be_one_day
 from archive.services.facts import NewFact
 
 
@@ -22,6 +22,7 @@ class Life:
 
     births: set[str] = field(default_factory=set)
     deaths: set[str] = field(default_factory=set)
+    sure_deaths: set[str] = field(default_factory=set)
     visits: set[str] = field(default_factory=set)
     exams: set[str] = field(default_factory=set)
     is_in_archive: bool = False
@@ -31,6 +32,8 @@ class Life:
         dates = {"birth": self.births, "death": self.deaths, "visit": self.visits}.get(fact.kind)
         if dates is not None and fact.from_on:
             dates.add(fact.from_on)
+            if fact.kind == "death" and fact.is_trusted:
+                self.sure_deaths.add(fact.from_on)
 
 
 def contradictions(fact: NewFact, life: Life, today: str) -> Iterator[str]:
@@ -52,7 +55,7 @@ def contradictions(fact: NewFact, life: Life, today: str) -> Iterator[str]:
 
 
 def _death(day: str, life: Life) -> Iterator[str]:
-    if any(_differ(day, other) for other in life.deaths):
+    if any(not may_be_one_day(day, other) for other in life.deaths):
         yield "another death date is known"
     if any(last_day(day) < first_day(birth) for birth in life.births):
         yield "the death is before the birth"
@@ -63,7 +66,7 @@ def _death(day: str, life: Life) -> Iterator[str]:
 
 
 def _birth(day: str, life: Life) -> Iterator[str]:
-    if any(_differ(day, other) for other in life.births):
+    if any(not may_be_one_day(day, other) for other in life.births):
         yield "another birth date is known"
     if any(first_day(day) > last_day(death) for death in life.deaths):
         yield "the birth is after the death"
@@ -71,10 +74,6 @@ def _birth(day: str, life: Life) -> Iterator[str]:
         yield "the birth is after a visit"
     if any(first_day(day) > exam for exam in life.exams):
         yield "the birth is after an exam"
-
-
-def _differ(one: str, other: str) -> bool:
-    return last_day(one) < first_day(other) or last_day(other) < first_day(one)
 
 
 def lives(connection: Connection, facts: Iterable[NewFact]) -> dict[tuple[str, str], Life]:

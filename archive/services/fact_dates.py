@@ -56,3 +56,8 @@ def last_day(iso: str) -> str:
         return iso
     year, month = int(iso[:4]), int(iso[5:7] or 12)
     return f"{iso[:4]}-{month:02}-{monthrange(year, month)[1]:02}"
+
+
+def may_be_one_day(one: str, other: str) -> bool:
+    """Tell whether two dates in the ledger's form, partial ones too, may mean the same day."""
+    return first_day(one) <= last_day(other) and first_day(other) <= last_day(one)

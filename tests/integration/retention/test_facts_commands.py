@@ -13,6 +13,7 @@ from click.testing import Result
 from archive.index.session import Database
 from archive.services.accounts import Account, Accounts, NewAccount
 from archive.services.ledger import Ledger, LedgerFiles
+from tests.insee import insee_line
 from tests.integration.index.making import add, new_instance
 from tests.unit.cli.conftest import Drimbox, drimbox
 from tests.unit.services.shelf import Clock
@@ -207,3 +208,30 @@ def test_the_journal_names_no_patient(run: Run, tmp_path: Path) -> None:
     events = [entry["event"] for entry in json.loads(journal.stdout)]
     assert events[-5:] == ["fact_recorded", "fact_recorded", "fact_withdrawn", "patients_linked", "patients_unlinked"]
     assert "CANARY" not in journal.stdout
+
+
+def test_insee_then_a_person_decides(run: Run, database: Database, tmp_path: Path) -> None:
+    """Dry run, candidates kept, listed with both sides, confirmed by an archivist: not by an operator."""
+    add(database, new_instance(study=2, PatientID="P2", site="Clinique", PatientBirthDate="19500714"))
+    file = tmp_path / "deces.txt"
+    file.write_text(insee_line() + "\n" + insee_line(deed="2") + "\nbad\n")
+    dry = run("facts", "insee", str(file), who=None)
+    assert (dry.exit_code, "line 3: has 3 characters" in dry.stdout, "Dry run" in dry.stdout) == (3, True, True)
+    assert run("facts", "insee", str(file), "--apply", who=None).exit_code == 2
+    report = json.loads(run("facts", "insee", str(file), "--apply", "--json").stdout)
+    assert (report["found"], report["lines"]) == (2, 3)
+    text = run("facts", "candidates", "list", who=None).stdout
+    assert "MOREAU HELENE MARIE" in text
+    assert "moreau^helene" in text
+    one, two = json.loads(run("facts", "candidates", "list", "--json", who=None).stdout)
+    assert one["traits"]["insee"]["birth_place"] == "75056"
+    assert run("facts", "candidates", "confirm", str(one["number"])).exit_code == 22
+    confirmed = run("facts", "candidates", "confirm", str(one["number"]), who="carl")
+    assert confirmed.stdout == "confirmed: P2 died 2025-06-30\n"
+    rejected = run("facts", "candidates", "reject", str(two["number"]), who="carl")
+    assert rejected.stdout == "rejected: P2 is somebody else\n"
+    assert run("facts", "candidates", "list", who=None).stdout.count("\n") == 1
+    (fact,) = shown(run, "P2", "--site", "Clinique")
+    assert (fact["source"], fact["kind"], fact["recorded_by"], fact["is_trusted"]) == ("insee", "death", "carl", True)
+    journal = run("audit", "list", "--json", who=None).stdout
+    assert "MOREAU" not in journal.upper()
