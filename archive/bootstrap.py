@@ -31,6 +31,10 @@ from archive.dimse.requestor import Connect, Destination, request_association
 from archive.dimse.server import Handler, Server
 from archive.dimse.store import StoreHandler
 from archive.errors import ArchiveError, ConfigError
+from archive.hl7.listener import Listener
+from archive.hl7.messages import text_of
+from archive.hl7.receiver import Receiver, read
+from archive.hl7.translate import Establishment
 from archive.index import journal
 from archive.index.session import Database
 from archive.services.adopt import Adopt
@@ -38,6 +42,7 @@ from archive.services.commitment import CommitmentReporter, Commitments
 from archive.services.committer import Committer
 from archive.services.find import Find
 from archive.services.fixity import Fixity
+from archive.services.hl7 import Feed, Reading
 from archive.services.importer import Importer
 from archive.services.ingest import Ingest
 from archive.services.ledger import Ledger, LedgerFiles
@@ -136,11 +141,16 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             clock=utc_now,
             tls=tls.server_context(settings.dicom.tls),
         )
+        feed = Listener(settings.hl7, _receiver(core), tls=_hl7_tls(settings))
         core.committer.record(_configured(settings))
         addresses = server.start()
+        hl7_address = feed.start()
+        if hl7_address is not None:
+            addresses["hl7"] = hl7_address
         reporter.start()
         announce(_ready_line(settings, addresses))
         _wait_for_signal(core)
+        feed.stop(grace_seconds=_GRACE_SECONDS)
         server.stop(grace_seconds=_GRACE_SECONDS)
         reporter.stop()
 
@@ -212,7 +222,33 @@ def _ready_line(settings: Settings, addresses: dict[str, tuple[str, int]]) -> st
         tls_host, tls_port = addresses["dicom_tls"]
         parts.append(f"dicom_tls={tls_host}:{tls_port}")
     parts.append(f"home={settings.home}")
+    if "hl7" in addresses:
+        hl7_host, hl7_port = addresses["hl7"]
+        parts.append(f"hl7={hl7_host}:{hl7_port}")
     return " ".join(parts)
+
+
+def _hl7_tls(settings: Settings) -> ssl.SSLContext | None:
+    return tls.server_context(settings.dicom.tls) if settings.hl7.tls else None
+
+
+def _receiver(core: Core) -> Receiver:
+    return Receiver(Feed(core.ledger, core.database), partial(_establishment, core.settings), utc_now)
+
+
+def _establishment(settings: Settings, names: Sequence[tuple[str, str]]) -> Establishment:
+    site = settings.site_of_feed(names)
+    return Establishment(site.name, site.ipp_authorities)
+
+
+def read_hl7(settings: Settings, message: bytes) -> Reading:
+    """Read a kept HL7 message as it would be read if it came now."""
+    return read(message, partial(_establishment, settings))
+
+
+def hl7_text(message: bytes) -> str:
+    """Return a kept HL7 message for the eye."""
+    return text_of(message)
 
 
 def _configured(settings: Settings) -> Entry:

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-READY = re.compile(r"READY dicom=(?P<host>[^ ]+):(?P<port>\d+) ae=(?P<ae>\S+)(?: dicom_tls=\S+:(?P<tls>\d+))?")
+READY = re.compile(
+    r"READY dicom=(?P<host>[^ ]+):(?P<port>\d+) ae=(?P<ae>\S+)(?: dicom_tls=\S+:(?P<tls>\d+))?"
+    r"(?:.* hl7=\S+:(?P<hl7>\d+))?"
+)
 START_SECONDS = 60.0
 
 
@@ -28,6 +31,7 @@ class ArchiveProcess:
     host: str = ""
     port: int = 0
     tls_port: int = 0
+    hl7_port: int = 0
     ae_title: str = ""
     process: subprocess.Popen[str] | None = None
 
@@ -55,6 +59,7 @@ class ArchiveProcess:
                 timer.cancel()
                 self.host, self.port, self.ae_title = match["host"], int(match["port"]), match["ae"]
                 self.tls_port = int(match["tls"] or 0)
+                self.hl7_port = int(match["hl7"] or 0)
                 return
         timer.cancel()
         raise RuntimeError(f"the archive did not start:\n{self.log()}")

@@ -24,6 +24,7 @@ _NOUNS = {
     "config": "archive.cli.config",
     "echo": "archive.cli.echo",
     "facts": "archive.cli.facts",
+    "hl7": "archive.cli.hl7",
     "import": "archive.cli.importing",
     "index": "archive.cli.index",
     "patient": "archive.cli.patient",
