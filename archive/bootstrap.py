@@ -243,7 +243,7 @@ def _establishment(settings: Settings, names: Sequence[tuple[str, str]]) -> Esta
 
 def read_hl7(settings: Settings, message: bytes) -> Reading:
     """Read a kept HL7 message as it would be read if it came now."""
-    return read(message, partial(_establishment, settings))
+    return read(message, partial(_establishment, settings), utc_now())
 
 
 def hl7_text(message: bytes) -> str:

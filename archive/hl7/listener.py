@@ -44,7 +44,7 @@ class Listener:
         self._receiver = receiver
         self._tls = tls
         self._listener: socket.socket | None = None
-        self._open: dict[socket.socket, threading.Thread] = {}
+        self._open: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
 
@@ -74,10 +74,10 @@ class Listener:
             self._listener.close()
         with self._lock:
             connections = dict(self._open)
-        for connection in connections:
+        for connection in connections.values():
             _shut(connection, socket.SHUT_RD)
         deadline = monotonic() + grace_seconds
-        for connection, thread in connections.items():
+        for thread, connection in connections.items():
             thread.join(max(0.0, deadline - monotonic()))
             _shut(connection, socket.SHUT_RDWR)
 
@@ -106,7 +106,7 @@ class Listener:
     def _begin(self, connection: socket.socket, address: str) -> None:
         thread = threading.Thread(target=self._serve, args=(connection, address), name=f"hl7 {address}", daemon=True)
         with self._lock:
-            self._open[connection] = thread
+            self._open[thread] = connection
         thread.start()
 
     def _serve(self, connection: socket.socket, address: str) -> None:
@@ -114,6 +114,8 @@ class Listener:
         try:
             with logs.context(peer_address=address):
                 secured = self._secured(connection)
+                with self._lock:
+                    self._open[threading.current_thread()] = secured
                 _Conversation(secured, address, self._settings, self._receiver).run()
         except OSError as exc:
             _log.warning("hl7_handshake_failed", peer_address=address, exc_info=exc)
@@ -121,7 +123,7 @@ class Listener:
             secured.close()
             connection.close()
             with self._lock:
-                del self._open[connection]
+                del self._open[threading.current_thread()]
 
     def _secured(self, connection: socket.socket) -> socket.socket:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

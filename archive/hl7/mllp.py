@@ -75,11 +75,12 @@ class Deframer:
 
     def _find_end(self) -> bytes | None:
         end = self._buffer.find(END, max(0, self._searched - 1))
-        again = self._buffer.rfind(START, self._searched, end if end >= 0 else len(self._buffer))
-        if again >= 0:
-            # A frame within a frame: the outer one was cut off, by a sender that began again.
-            self.dropped_frames += 1
-            del self._buffer[: again + 1]
+        where = (self._searched, end if end >= 0 else len(self._buffer))
+        begun_again = self._buffer.count(START, *where)
+        if begun_again:
+            # Frames within a frame: each was cut off, by a sender that began again.
+            self.dropped_frames += begun_again
+            del self._buffer[: self._buffer.rfind(START, *where) + 1]
             self._searched = 0
             end = self._buffer.find(END)
         # Without an end yet, what came last may be the first byte of one.

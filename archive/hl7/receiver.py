@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from archive import logs
@@ -11,7 +12,7 @@ from archive.clock import Clock
 from archive.errors import ArchiveError, MessageRefused, MessageTooLong
 from archive.hl7 import acknowledgement
 from archive.hl7.messages import INTERNAL, SEGMENT_SEQUENCE, Header, parse, read_header, refused
-from archive.hl7.translate import ChooseSite, translate, why_nothing
+from archive.hl7.translate import ChooseSite, check_clock, translate, why_nothing
 from archive.services.hl7 import Arrived, Feed, Kept, Reading
 
 _log = logs.get(__name__)
@@ -19,11 +20,13 @@ _CODE: Final = re.compile(r"[A-Z]{3}|[A-Z][0-9]{2}")
 _KEPT_OF_TOO_LONG: Final = 64 * 1024
 
 
-def read(raw: bytes, choose_site: ChooseSite) -> Reading:
+def read(raw: bytes, choose_site: ChooseSite, now: datetime) -> Reading:
     """Return what a message says, or why it is refused; never raises."""
     try:
         message = parse(raw)
         statement = translate(message, choose_site)
+        if statement is not None:
+            check_clock(statement, now.date() + timedelta(days=1))
         return Reading(statement, "" if statement is not None else why_nothing(message))
     except MessageRefused as exc:
         return Reading(detail=_detail(exc), error=exc)
@@ -44,7 +47,7 @@ class Receiver:
 
     def handle(self, raw: bytes, peer_address: str) -> list[bytes]:
         """Return the answers to a message, once it is durable."""
-        return self._keep(raw, read(raw, self.choose_site), peer_address)
+        return self._keep(raw, read(raw, self.choose_site, self.clock()), peer_address)
 
     def handle_too_long(self, begun: bytes, error: MessageTooLong, peer_address: str) -> list[bytes]:
         """Return the answers to a message that did not end within the limit; its beginning is kept."""

@@ -87,6 +87,18 @@ def translate(message: Message, choose_site: ChooseSite) -> Statement | None:
     return _with_stay(message, event, statement)
 
 
+def check_clock(statement: Statement, tomorrow: date) -> None:
+    """Refuse what was said, or who died, after tomorrow: no later message could take it back.
+
+    Raises MessageRefused. A sender may be in another time zone, hence not today.
+    """
+    latest = tomorrow.isoformat()
+    if _day_of(statement.said_at) > latest:
+        raise refused("it was recorded in the future: a clock is wrong", code=DATA_TYPE, location="EVN^1^2")
+    if statement.death_on not in {None, NULL} and (statement.death_on or "") > latest:
+        raise refused("the day of death is in the future", code=DATA_TYPE, location="PID^1^29")
+
+
 def why_nothing(message: Message) -> str:
     """Say of a message that ``translate`` gave None for why it says nothing."""
     event, _ = _event(message)
@@ -199,7 +211,8 @@ def _with_stay(message: Message, event: str, statement: Statement) -> Statement 
     if not is_cancel and statement.kind != "update" and not _has_happened(message):
         return None
     began, ended = _day(stay, 44), _day(stay, 45)
-    happened = _day(message.first("EVN"), 6) or _day(movement, 2)
+    days = (_day(message.first("EVN"), 6), _day(movement, 2))
+    happened = next((day for day in days if day not in {None, NULL}), None)
     if statement.kind == "update" and (began or "") > _day_of(statement.said_at):
         began = None  # the day on which somebody is expected
     if statement.kind == "start":

@@ -101,7 +101,7 @@ class _Movements:
             self._end(statement)
         elif statement.kind == "end":
             self._reopen(statement)
-        elif statement.kind == "update":
+        elif statement.kind == "update" and not statement.is_cancel:
             self._update(statement)
 
     def _end(self, statement: Statement) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from archive.errors import ArchiveError, LedgerBroken, MessageNotFound, MessageRefused, Unavailable
 from archive.index import hl7_messages as table
+from archive.index import patient_facts
 from archive.index.hl7_messages import KeptMessage
 from archive.index.session import Connection, Database
 from archive.services import facts
@@ -187,17 +188,14 @@ class _Act:
         return drafts
 
     def _forgotten(self, connection: Connection, known: KeptMessage) -> list[Draft]:
-        """Return the events that undo what a message said under another site, patient or stay than it does now."""
+        """Return the events that undo what a message said of a patient or a stay it does not speak of now."""
         if not known.says:
             return []
         before, now = from_says(known.says), self.reading.statement
-        if now is not None and _place(now) == _place(before):
-            return []
-        return _settled(connection, before, [], known)[0]
-
-
-def _place(statement: Statement) -> tuple[str, ...]:
-    return (statement.site, statement.source, statement.patient_id, statement.visit)
+        about = _Scope.of(before)
+        if now is not None and (now.site, now.source) == (before.site, before.source):
+            about = about.without(_Scope.of(now))
+        return about.settle(connection, before, [], known)[0]
 
 
 def _actor(reading: Reading) -> str:
@@ -229,7 +227,7 @@ def _detail(drafts: list[Draft], *, is_unmatched: bool) -> str:
 
 def _consequences(connection: Connection, statement: Statement, known: KeptMessage | None) -> tuple[list[Draft], bool]:
     links = [draft for other in statement.others for draft in _linked(connection, statement, other)]
-    drafts, is_unmatched = _settled(connection, statement, [statement], known)
+    drafts, is_unmatched = _Scope.of(statement).settle(connection, statement, [statement], known)
     return [*links, *drafts], is_unmatched
 
 
@@ -243,40 +241,73 @@ def _linked(connection: Connection, statement: Statement, other: str) -> list[Dr
     return [*facts.unlink(connection, there), *facts.unlink(connection, back)]
 
 
-def _settled(
-    connection: Connection, about: Statement, added: list[Statement], known: KeptMessage | None
-) -> tuple[list[Draft], bool]:
-    """Return the events after which the facts of a patient and a stay are what all statements come to."""
-    site, source = about.site, about.source
-    rows = table.said_of_patient(connection, site=site, source=source, patient_id=about.patient_id)
-    of_patient = _others(rows, known) + added
-    life = read_life(of_patient)
-    wanted = _of_life(about, life)
-    references = {_person(about): {"birth", "death", "deceased"}}
-    is_unmatched = False
-    for visit in _visits(about, of_patient):
-        rows = table.said_of_visit(connection, site=site, source=source, visit=visit)
-        said = _others(rows, known) + [each for each in added if each.visit == visit]
-        stay, unmatched = read_stay(said)
-        is_unmatched |= unmatched and visit == about.visit
-        wanted += [] if stay is None else _of_stay(about, visit, stay, life)
-        references[visit] = {"visit", "death"}
-    drafts = facts.changes(connection, wanted)
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The patient and the stay whose facts are brought in line with all that was said; empty: none."""
+
+    patient_id: str
+    visit: str
+
+    @classmethod
+    def of(cls, statement: Statement) -> _Scope:
+        """Return what a statement speaks of."""
+        return cls(statement.patient_id, statement.visit)
+
+    def without(self, other: _Scope) -> _Scope:
+        """Leave out what another scope covers."""
+        return _Scope(
+            "" if self.patient_id == other.patient_id else self.patient_id,
+            "" if self.visit == other.visit else self.visit,
+        )
+
+    def settle(
+        self, connection: Connection, about: Statement, added: list[Statement], known: KeptMessage | None
+    ) -> tuple[list[Draft], bool]:
+        """Return the events after which the facts are what all statements come to, ``added`` ones included.
+
+        The second value tells of a cancel that found nothing to cancel.
+        """
+        site, source = about.site, about.source
+        rows = table.said_of_patient(connection, site=site, source=source, patient_id=about.patient_id)
+        of_patient = _others(rows, known) + added
+        life = read_life(of_patient)
+        wanted: list[NewFact] = []
+        references: dict[str, set[str]] = {}
+        if self.patient_id:
+            wanted += _of_life(about, life)
+            references[_person(about)] = {"birth", "death", "deceased"}
+        is_unmatched = False
+        for visit in self._visits(of_patient):
+            rows = table.said_of_visit(connection, site=site, source=source, visit=visit)
+            stay, unmatched = read_stay(_others(rows, known) + [each for each in added if each.visit == visit])
+            is_unmatched |= unmatched and visit == self.visit
+            wanted += [] if stay is None else _of_stay(about, visit, stay, life)
+            references[visit] = {"visit", "death"}
+        return [*_withdrawn(connection, about, wanted, references), *facts.changes(connection, wanted)], is_unmatched
+
+    def _visits(self, of_patient: Sequence[Statement]) -> list[str]:
+        """Return the stays concerned: the one, and those of the patient that ended by death: PID-29 goes before."""
+        ended = {each.visit for each in of_patient if each.died_at_discharge} if self.patient_id else set()
+        return sorted((ended | {self.visit}) - {""})
+
+
+def _withdrawn(
+    connection: Connection, about: Statement, wanted: Sequence[NewFact], references: Mapping[str, set[str]]
+) -> list[Draft]:
+    """Return the events that take back what holds no more, and what is another patient's now."""
+    holds = {(fact.reference, fact.kind, fact.patient_id) for fact in wanted}
+    drafts = []
     for reference, kinds in references.items():
-        for kind in sorted(kinds - {fact.kind for fact in wanted if fact.reference == reference}):
-            drafts += facts.withdrawals(connection, site=site, source=source, reference=reference, kind=kind)
-    return drafts, is_unmatched
+        found = patient_facts.find_current(connection, site=about.site, source=about.source, reference=reference)
+        for fact in found:
+            if fact.kind in kinds and (fact.reference, fact.kind, fact.patient_id) not in holds:
+                drafts.append(facts.withdrawal(fact))
+    return drafts
 
 
 def _others(rows: Sequence[tuple[int, Mapping[str, Any]]], known: KeptMessage | None) -> list[Statement]:
     """Return what all messages say but the one that is being read again."""
     return [from_says(says) for number, says in rows if known is None or number != known.number]
-
-
-def _visits(about: Statement, of_patient: Sequence[Statement]) -> list[str]:
-    """Return the stays a statement bears on: its own, and those that ended by death, which PID-29 goes before."""
-    ended = {each.visit for each in of_patient if each.died_at_discharge}
-    return sorted(ended | {about.visit} - {""})
 
 
 def _person(statement: Statement) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from archive.index.statements import Statement
 from archive.services.hl7 import Arrived, Feed, Kept, Reading
 from archive.services.ledger import Ledger, LedgerFiles
 from tests.unit.hl7.making import adt, life, pv1, sample, zbe
-from tests.unit.services.shelf import Clock
+from tests.unit.services.shelf import NOON, Clock
 from tiering.disk import OsDisk
 
 SOURCE = "hl7:GAM|CHU-X"
@@ -34,7 +34,7 @@ class Hospital:
 
     def read(self, raw: bytes) -> Reading:
         """Read as this hospital is set up now."""
-        return read(raw, lambda _names: Establishment(self.site, self.authorities))
+        return read(raw, lambda _names: Establishment(self.site, self.authorities), NOON)
 
     def send(self, *messages: bytes) -> Kept:
         """Keep messages; return what became of the last."""
@@ -195,6 +195,52 @@ def test_replay_under_another_site_moves_the_facts(hospital: Hospital) -> None:
     assert {kind for kind, *_ in hospital.facts()} == {"visit", "birth"}
     hospital.site = "CHU"
     assert hospital.facts() == set()
+
+
+def test_replay_under_another_identifier_keeps_birth_and_moves_the_stay(hospital: Hospital) -> None:
+    """When another of its identifiers turns out to be the patient's, replaying moves every fact, and back again."""
+    raw = sample("a01_admission").replace(b"000003^^^", b"AAA^^^LABO^PI~000003^^^")
+    kept = hospital.send(raw)
+    assert hospital.facts("AAA") and not hospital.facts()
+    for authorities, whose, not_whose in ((("CHU-X",), "000003", "AAA"), (("LABO",), "AAA", "000003")):
+        hospital.authorities = authorities
+        hospital.feed.replay(kept.number, hospital.read, actor="anne")
+        assert {kind for kind, *_ in hospital.facts(whose)} == {"visit", "birth"}
+        assert hospital.facts(not_whose) == set()
+
+
+def test_replay_under_another_stay_keeps_what_is_said_of_the_patient(hospital: Hospital) -> None:
+    """When only the stay is understood differently, birth stays and the old stay goes."""
+    kept = hospital.send(sample("a01_admission"))
+    statement = hospital.read(sample("a01_admission")).statement
+    assert statement is not None
+    now = Reading(replace(statement, visit="OTHER"))
+    hospital.feed.replay(kept.number, lambda _raw: now, actor="anne")
+    assert hospital.facts() == {
+        ("visit", "2024-03-06", None, "OTHER"),
+        ("birth", "1979-03-28", None, "patient 000003"),
+    }
+
+
+def test_a_stay_given_to_another_patient_has_both_assessed_again(hospital: Hospital) -> None:
+    """When a stay turns out to be somebody else's, it is withdrawn from the one before it is recorded for the other."""
+    hospital.send(sample("a01_admission"))
+    hospital.send(sample("a03_discharge").replace(b"000003^^^", b"000009^^^"))
+    assert hospital.of("visit") == set()
+    assert {kind for kind, *_ in hospital.facts("000009")} == {"visit", "birth"}
+    with hospital.feed.database.read() as connection:
+        rows = Statement("SELECT event FROM audit ORDER BY sequence").rows(connection)
+        assert [event for (event,) in rows].count("fact_withdrawn") == 1
+
+
+@pytest.mark.parametrize(
+    "raw", [adt("A31", "20261125000000"), adt("A31", pid=life("20261125", "Y")), adt("A31", pid=life("2027", "Y"))]
+)
+def test_the_future_is_refused(hospital: Hospital, raw: bytes) -> None:
+    """What was recorded, or who died, after tomorrow is refused: nothing later could take it back."""
+    kept = hospital.send(raw)
+    assert kept.outcome == "refused" and "future" in kept.detail
+    assert hospital.send(adt("A31", "20261124235900", pid=life("20261124", "Y"))).outcome == "accepted"
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x00\x01MSH", b"MSH|^~\\&|\xff\xfe", bytes(range(256))])

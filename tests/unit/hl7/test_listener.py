@@ -146,5 +146,6 @@ def test_tls(echo: Echo, tmp_path: Path) -> None:
     context.load_cert_chain(own, own_key)
     with context.wrap_socket(socket.create_connection(address, timeout=5)) as secured:
         assert ask(secured, b"secret") == b"secret"
-    listener.stop(grace_seconds=1)
+        listener.stop(grace_seconds=5)
+        assert not any(thread.name.startswith("hl7 ") for thread in threading.enumerate())
     assert echo.seen == [b"secret"]

@@ -11,6 +11,7 @@ from archive.hl7.messages import NULL, Header, parse, read_header, text_of
 from archive.hl7.receiver import read
 from archive.hl7.translate import Establishment
 from tests.unit.hl7.making import MESSAGES, adt, sample
+from tests.unit.services.shelf import NOON
 
 
 def test_values_by_number() -> None:
@@ -78,7 +79,7 @@ def test_any_bytes_are_answered_or_refused(raw: bytes) -> None:
     """Nothing that comes raises anything: it is read, or refused with a code and a reason."""
     for data in (raw, b"MSH|^~\\&|" + raw, b"MSH|^~\\&|A|B|C|D|20240101||ADT^A01|1|P|2.5\r" + raw):
         read_header(data)
-        reading = read(data, lambda _names: Establishment("s"))
+        reading = read(data, lambda _names: Establishment("s"), NOON)
         assert reading.error is None or reading.detail
         assert "report this" not in reading.detail
 
@@ -91,7 +92,7 @@ def test_damaged_messages_find_no_bug(path: object, data: st.DataObject) -> None
         at = data.draw(st.integers(0, len(raw) - 1))
         piece = data.draw(st.sampled_from([b"", b"|", b"^", b"~", b"&", b"\\", b"\r", b'""', b"\x00", b"\xff", b"9"]))
         raw[at : at + data.draw(st.integers(0, 3))] = piece
-    reading = read(bytes(raw), lambda _names: Establishment("s"))
+    reading = read(bytes(raw), lambda _names: Establishment("s"), NOON)
     assert "report this" not in reading.detail
 
 

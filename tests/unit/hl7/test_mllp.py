@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from archive.errors import FeedBroken, MessageTooLong
@@ -32,6 +32,7 @@ def test_messages_come_out_whole(parts: list[tuple[bytes, bytes]], rest: bytes, 
     assert deframer.dropped_frames == 0 and not deframer.is_inside
 
 
+@example(b"\x00\x0b\x0b", [2])
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=10))
 def test_no_bytes_surprise_it(stream: bytes, cuts: list[int]) -> None:
     """Whatever comes, it comes out the same however it is cut, and a good message after it is not lost."""
@@ -49,6 +50,7 @@ def test_half_written_message_is_dropped_and_counted() -> None:
     assert deframer.dropped_frames == 1
     assert list(deframer.feed(b"\x0bMSH|half")) == []
     deframer.close()
+    assert list(Deframer(9).feed(b"\x0b\x0b\x0bx\x1c\r")) == [b"x"]
     assert deframer.dropped_frames == 2 and deframer.begun == b""
 
 
