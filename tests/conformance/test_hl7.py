@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.archive_process import ArchiveProcess, running_archive
+from tests.postgres import new_server
 from tests.unit.hl7.making import adt, life, pv1, sample, zbe
 
 CONFIG = "[hl7]\nport = 0\n"
@@ -292,6 +293,24 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
                 gam.code(adt("A01", control="K3", segments=f"{pv1('V3', '20240306')} {zbe('3', '20240306')}")) == "AA"
             )
         assert len(visits(archive)) == 20
+
+
+def test_a_database_that_goes_and_comes_back(tmp_path: Path) -> None:
+    """While PostgreSQL is down messages are answered AE and not kept; once it is back the same ones are taken."""
+    with new_server() as server:
+        config = f'{CONFIG}\n[index]\nurl = "{server.create_database()}"\n'
+        try:
+            with running_archive(tmp_path / "home", config=config) as archive, sender(archive) as gam:
+                assert gam.code(sample("a01_admission")) == "AA"
+                server.stop()
+                head, acknowledgement, error = gam.send(sample("a03_discharge"))
+                assert (acknowledgement[1], error[3].split("^")[0]) == ("AE", "207") and head[8] == "ACK^A03^ACK"
+                server.start()
+                assert gam.code(sample("a03_discharge")) == "AA"
+                assert gam.code(sample("a01_admission")) == "AA"
+                assert [each["outcome"] for each in listed(archive)] == ["accepted", "accepted"]
+        finally:
+            server.stop()
 
 
 def test_settings_corrected_and_replayed(tmp_path: Path) -> None:

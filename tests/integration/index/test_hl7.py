@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -99,6 +100,35 @@ def test_cancels_roll_back_in_every_order(hospital: Hospital, order: tuple[str, 
         raw = sample(name)
         hospital.send(raw.replace(b"20240306140000", b"20240313090000") if "a11" in name else raw)
     assert hospital.of("visit") == set()
+
+
+def everything() -> list[bytes]:
+    """Return one message of every kind, about two records of one patient and two stays, each said at another time."""
+    old = "|".join(["PID|1||000777^^^CHU-X&000897406&N^PI", "", "PAT^A", "", "19790328"])
+    outpatient = sample("a04_outpatient").replace(VISIT.encode() + b"^^^CHU-X&000897406&M^VN", b"V2^^^CHU-X^VN")
+    return [
+        *map(sample, ("a01_admission", "a03_death", "a08_update", "a13_cancel_discharge", "a28_new_person")),
+        *map(sample, ("a31_death", "a40_merge", "a47_change_identifier", "z99_correction", "a05_preadmission")),
+        outpatient,
+        adt("A11", "20230110100000", segments=f"{pv1('V2')} {zbe('201', '20230110', 'CANCEL')}"),
+        adt("A04", "20230111100000", segments=f"{pv1('V2')} {zbe('202', '20230111')}"),
+        adt("A31", "20240601000000").replace(b"PID|1||000003^^^CHU-X&000897406&N^PI||PAT-TROIS", old.encode()),
+        adt("A08", "20240402000000", pid=life("", "Y"), segments=pv1(VISIT)),
+        adt("A31", "20240701000000", pid=life("20240630", "Y")),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_order_and_repetition_comes_to_the_same(hospital: Hospital, seed: int) -> None:
+    """One message of every kind, shuffled and some sent twice: the facts are those of the order they were made in."""
+    hospital.send(*sorted(everything(), key=lambda raw: raw.split(b"|")[6]))
+    expected = hospital.facts()
+    assert {kind for kind, *_ in expected} == {"visit", "birth", "death"}
+    hospital.site = "Other"
+    shuffled = everything() * 2
+    Random(seed).shuffle(shuffled)
+    hospital.send(*(raw.replace(b"|P|", b"|T|") for raw in shuffled))
+    assert hospital.facts() == expected
 
 
 def test_a_cancelled_discharge_opens_the_stay_again(hospital: Hospital) -> None:
