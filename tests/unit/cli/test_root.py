@@ -27,6 +27,7 @@ NOUNS = (
     "config",
     "echo",
     "facts",
+    "hl7",
     "import",
     "index",
     "patient",
