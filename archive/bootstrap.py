@@ -31,6 +31,10 @@ from archive.dimse.requestor import Connect, Destination, request_association
 from archive.dimse.server import Handler, Server
 from archive.dimse.store import StoreHandler
 from archive.errors import ArchiveError, ConfigError
+from archive.hl7.listener import Listener
+from archive.hl7.messages import text_of
+from archive.hl7.receiver import Receiver, read
+from archive.hl7.translate import Establishment
 from archive.index import journal
 from archive.index.session import Database
 from archive.services.adopt import Adopt
@@ -38,6 +42,7 @@ from archive.services.commitment import CommitmentReporter, Commitments
 from archive.services.committer import Committer
 from archive.services.find import Find
 from archive.services.fixity import Fixity
+from archive.services.hl7 import Feed, Reading
 from archive.services.importer import Importer
 from archive.services.ingest import Ingest
 from archive.services.ledger import Ledger, LedgerFiles
@@ -136,11 +141,16 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             clock=utc_now,
             tls=tls.server_context(settings.dicom.tls),
         )
+        feed = Listener(settings.hl7, _receiver(core), tls=_hl7_tls(settings))
         core.committer.record(_configured(settings))
         addresses = server.start()
+        hl7_address = feed.start()
+        if hl7_address is not None:
+            addresses["hl7"] = hl7_address
         reporter.start()
         announce(_ready_line(settings, addresses))
         _wait_for_signal(core)
+        feed.stop(grace_seconds=_GRACE_SECONDS)
         server.stop(grace_seconds=_GRACE_SECONDS)
         reporter.stop()
 
@@ -210,12 +220,37 @@ def _ready_line(settings: Settings, addresses: dict[str, tuple[str, int]]) -> st
     if "dicom_tls" in addresses:
         parts.append(f"dicom_tls={_endpoint(*addresses['dicom_tls'])}")
     parts.append(f"home={settings.home}")
+    if "hl7" in addresses:
+        parts.append(f"hl7={_endpoint(*addresses['hl7'])}")
     return " ".join(parts)
 
 
 def _endpoint(host: str, port: int) -> str:
     """Return HOST:PORT, an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _hl7_tls(settings: Settings) -> ssl.SSLContext | None:
+    return tls.server_context(settings.dicom.tls) if settings.hl7.tls else None
+
+
+def _receiver(core: Core) -> Receiver:
+    return Receiver(Feed(core.ledger, core.database), partial(_establishment, core.settings), utc_now)
+
+
+def _establishment(settings: Settings, names: Sequence[tuple[str, str]]) -> Establishment:
+    site = settings.site_of_feed(names)
+    return Establishment(site.name, site.ipp_authorities)
+
+
+def read_hl7(settings: Settings, message: bytes) -> Reading:
+    """Read a kept HL7 message as it would be read if it came now."""
+    return read(message, partial(_establishment, settings), utc_now())
+
+
+def hl7_text(message: bytes) -> str:
+    """Return a kept HL7 message for the eye."""
+    return text_of(message)
 
 
 def _configured(settings: Settings) -> Entry:

@@ -36,7 +36,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from archive.errors import ConfigError, InvalidAETitle
-from archive.uids import parse_ae_title
+from archive.uids import doubt_about_finess, parse_ae_title
 
 FILE_NAME = "drimbox.toml"
 ENV_PREFIX = "DRIMBOX_"
@@ -54,7 +54,6 @@ _HOME_RELATIVE = (
     ("dicom", "tls", "ca"),
 )
 _DATABASE_SCHEMES = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
-_FINESS = re.compile(r"(?:[0-9]{2}|2[AB])[0-9]{7}")
 _PASSWORD = re.compile(r"(?P<before>://[^:/?#@]*:).*(?=@)|(?P<key>[?&](?:password|sslpassword)=)[^&#]*")
 
 
@@ -83,6 +82,7 @@ AE = Annotated[str, AfterValidator(_ae_title)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
 Cidr = Annotated[Network, BeforeValidator(_network)]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 
@@ -165,6 +165,19 @@ class DicomSettings(_Section):
         return peers
 
 
+class Hl7Settings(_Section):
+    """The HL7 listener (MLLP), its limits and timers (seconds); off while ``port`` is absent."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: Port | None = None
+    addresses: tuple[Cidr, ...] = ()
+    max_message_kib: Annotated[int, Field(ge=16, le=1024 * 1024)] = 1024
+    max_connections: Count = 32
+    message_seconds: Seconds = 30
+    idle_seconds: Seconds = 3600
+    tls: bool = False
+
+
 class StorageSettings(_Section):
     """Where bytes rest; ``None`` means the folder of that name in the home."""
 
@@ -205,6 +218,8 @@ class Site(_Section):
     kind: Literal["public", "espic", "private_clinic", "practice"] = "public"
     finess: str | None = None
     calling_ae_titles: tuple[AE, ...] = ()
+    hl7_facilities: tuple[Name, ...] = ()
+    ipp_authorities: tuple[Name, ...] = ()
 
     @check_model(mode="after")
     def _regime_fits_kind(self) -> Site:
@@ -217,13 +232,8 @@ class Site(_Section):
     @property
     def finess_warning(self) -> str | None:
         """Say what is odd about the FINESS number; odd numbers exist, so this refuses nothing."""
-        if self.finess is None:
-            return None
-        if not _FINESS.fullmatch(self.finess):
-            return f"site {self.name}: FINESS {self.finess} is not 9 characters of a FINESS number"
-        if self.finess.isdecimal() and not _luhn_holds(self.finess):
-            return f"site {self.name}: FINESS {self.finess} has a wrong check digit"
-        return None
+        doubt = None if self.finess is None else doubt_about_finess(self.finess)
+        return None if doubt is None else f"site {self.name}: FINESS {self.finess} {doubt}"
 
 
 class Settings(BaseSettings):
@@ -242,6 +252,7 @@ class Settings(BaseSettings):
     sites: tuple[Site, ...] = ()
     default_site: str = DEFAULT_SITE
     dicom: DicomSettings = DicomSettings()
+    hl7: Hl7Settings = Hl7Settings()
     storage: StorageSettings = StorageSettings()
     index: IndexSettings = IndexSettings()
     log: LogSettings = LogSettings()
@@ -264,6 +275,7 @@ class Settings(BaseSettings):
     def _sites_once(cls, sites: tuple[Site, ...]) -> tuple[Site, ...]:
         _refuse_twice((site.name for site in sites), what="site name")
         _refuse_twice((title for site in sites for title in site.calling_ae_titles), what="AE title")
+        _refuse_twice((name for site in sites for name in site.hl7_facilities), what="HL7 facility")
         return sites
 
     @check_field("default_site")
@@ -273,6 +285,14 @@ class Settings(BaseSettings):
         if names and name not in names:
             raise ValueError(f"{name!r} is not a site; choose one of: {', '.join(names)}")
         return name
+
+    @check_field("hl7")
+    @classmethod
+    def _has_certificate(cls, hl7: Hl7Settings, info: Info) -> Hl7Settings:
+        dicom: DicomSettings | None = info.data.get("dicom")
+        if hl7.tls and dicom is not None and dicom.tls.port is None:
+            raise ValueError("tls uses certificate, key and ca of [dicom.tls]: set these and its port")
+        return hl7
 
     @property
     def source(self) -> Path | None:
@@ -309,6 +329,18 @@ class Settings(BaseSettings):
         """Return the site that owns what this AE title sends: the one that lists it, or the default site."""
         listed = (site for site in self.sites if calling_ae_title in site.calling_ae_titles)
         return next(listed, None) or next(site for site in self.sites if site.name == self.default_site)
+
+    def site_of_feed(self, names: Iterable[tuple[str, str]]) -> Site:
+        """Return the site that lists the facility, or ``application|facility``, of an HL7 message, or the default site.
+
+        ``names`` are the pairs a message is known by, the strongest first.
+        """
+        listed = {name: site for site in self.sites for name in site.hl7_facilities}
+        for application, facility in names:
+            for name in (f"{application}|{facility}", facility):
+                if name in listed:
+                    return listed[name]
+        return next(site for site in self.sites if site.name == self.default_site)
 
     def find_peer(self, ae_title: str) -> PeerSettings | None:
         """Return what is configured about an AE title, or None."""
@@ -463,8 +495,3 @@ def _refuse_twice(values: Iterable[str], *, what: str) -> None:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
         raise ValueError(f"{what} {twice[0]!r} is given twice")
-
-
-def _luhn_holds(digits: str) -> bool:
-    doubled = [int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits))]
-    return sum(value // 10 + value % 10 for value in doubled) % 10 == 0

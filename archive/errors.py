@@ -20,6 +20,10 @@ ArchiveError
 │   ├── PduError                    ├── PeerTimeout
 │   ├── PeerClosed                  ├── PeerAborted
 │   └── AssociationRefused
+├── FeedBroken                      an HL7 connection is closed
+│   └── MessageTooLong
+├── MessageRefused                  an HL7 message cannot be taken in; it is set aside
+├── MessageNotFound                 no HL7 message of this number
 ├── AuditBroken                     the journal's chain does not hold
 ├── LedgerBroken                    the ledger's chain does not hold
 ├── AccountRefused                  an account cannot be made so
@@ -189,6 +193,26 @@ class PeerAborted(ProtocolError):
 
 class AssociationRefused(ProtocolError):
     """The association was refused: {reason}."""
+
+
+class FeedBroken(ArchiveError):
+    """The HL7 connection is closed: {reason}."""
+
+    exit_code = 18
+
+
+class MessageTooLong(FeedBroken):
+    """The HL7 message is longer than {limit_bytes} bytes; raise hl7.max_message_kib if it should be taken."""
+
+
+class MessageRefused(ArchiveError):
+    """The HL7 message was refused: {reason}."""
+
+    exit_code = 13
+
+
+class MessageNotFound(ArchiveError):
+    """There is no HL7 message {number}; drimbox hl7 list shows which there are."""
 
 
 class AuditBroken(ArchiveError):

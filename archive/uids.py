@@ -1,4 +1,4 @@
-"""Names and parsers for DICOM identifiers; must not import anything of the product but errors."""
+"""Names and parsers for identifiers, DICOM's and FINESS; must not import anything of the product but errors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ SOPInstanceUID = NewType("SOPInstanceUID", str)
 AETitle = NewType("AETitle", str)
 
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+_FINESS = re.compile(r"(?:[0-9]{2}|2[AB])[0-9]{7}")
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 
 
@@ -41,3 +42,17 @@ def parse_ae_title(text: str) -> AETitle:
     if not _AE_TITLE.fullmatch(value):
         raise InvalidAETitle(value=text[:32])
     return AETitle(value)
+
+
+def doubt_about_finess(number: str) -> str | None:
+    """Say what is odd about the FINESS number of an establishment, or None; odd numbers exist."""
+    if not _FINESS.fullmatch(number):
+        return "is not 9 characters of a FINESS number"
+    if number.isdecimal() and not _luhn_holds(number):
+        return "has a wrong check digit"
+    return None
+
+
+def _luhn_holds(digits: str) -> bool:
+    doubled = [int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits))]
+    return sum(value // 10 + value % 10 for value in doubled) % 10 == 0

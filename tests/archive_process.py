@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-READY = re.compile(r"READY dicom=(?P<host>[^ ]+):(?P<port>\d+) ae=(?P<ae>\S+)(?: dicom_tls=\S+:(?P<tls>\d+))?")
+READY = re.compile(
+    r"READY dicom=(?P<host>[^ ]+):(?P<port>\d+) ae=(?P<ae>\S+)(?: dicom_tls=\S+:(?P<tls>\d+))?"
+    r"(?:.* hl7=\S+:(?P<hl7>\d+))?"
+)
 START_SECONDS = 60.0
 INDEX_SECONDS = 20.0
 
@@ -32,6 +35,7 @@ class ArchiveProcess:
     host: str = ""
     port: int = 0
     tls_port: int = 0
+    hl7_port: int = 0
     ae_title: str = ""
     process: subprocess.Popen[str] | None = None
 
@@ -59,6 +63,7 @@ class ArchiveProcess:
                 timer.cancel()
                 self.host, self.port, self.ae_title = match["host"], int(match["port"]), match["ae"]
                 self.tls_port = int(match["tls"] or 0)
+                self.hl7_port = int(match["hl7"] or 0)
                 return
         timer.cancel()
         raise RuntimeError(f"the archive did not start:\n{self.log()}")

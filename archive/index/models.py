@@ -444,5 +444,14 @@ hl7_message = Table(
     _text("outcome"),
     _text("detail"),
     _text("message"),
+    _text("site"),
+    _text("source"),
+    _text("patient_id"),
+    _text("visit"),
+    _text("said_at"),
+    _text("says"),
 )
 Index(None, hl7_message.c.outcome)
+Index(None, hl7_message.c.control_id)
+Index(None, hl7_message.c.site, hl7_message.c.visit)
+Index(None, hl7_message.c.site, hl7_message.c.patient_id)

@@ -25,6 +25,7 @@ from archive.index.derived import DERIVED, availability
 from archive.index.keys import KEYS, UNIQUE_KEYS, Level
 from archive.part10 import attributes, meta
 from benchmarks.table import insert
+from retention_rules.errors import RetentionError
 from tiering.transcode.syntaxes import SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,17 +290,20 @@ def test_the_implementation_is_named_as_on_the_wire() -> None:
 # ---- tables of the operations manual ------------------------------------------------------------------------------
 
 
-def every_error(error: type[errors.ArchiveError]) -> Iterator[type[errors.ArchiveError]]:
-    """Yield an error class and all below it."""
+Error = type[errors.ArchiveError] | type[RetentionError]
+
+
+def every_error(error: Error) -> Iterator[Error]:
+    """Yield an error class and all below it that the product has."""
     yield error
     for kind in error.__subclasses__():
-        if kind.__module__.startswith("archive."):
+        if kind.__module__.startswith(("archive.", "retention_rules.")):
             yield from every_error(kind)
 
 
 def test_every_exit_code_is_explained() -> None:
     """The exit codes of the manual are those of the error classes and of the command line."""
-    codes = {kind.exit_code for kind in every_error(errors.ArchiveError)}
+    codes = {kind.exit_code for root in (errors.ArchiveError, RetentionError) for kind in every_error(root)}
     shown = [int(row[0]) for row in table_after(read(OPERATIONS), "## Exit codes")]
     assert shown == sorted({0, 1, 2, PARTLY_DONE, INTERRUPTED} | codes)
 

@@ -44,6 +44,14 @@ def test_options_reach_the_settings(drimbox: Drimbox, served: list[Settings]) ->
     assert (settings.dicom.host, settings.dicom.port, settings.dicom.ae_title) == ("0.0.0.0", 0, "PACS")
 
 
+def test_the_hl7_port_is_an_option(drimbox: Drimbox, served: list[Settings]) -> None:
+    """--hl7-port switches the HL7 listener on, 0 picks a port; without it the configuration stands."""
+    drimbox("serve", "--hl7-port", "0")
+    drimbox("serve", "--hl7-port", "2575", env={"DRIMBOX_HL7__PORT": "1"})
+    drimbox("serve")
+    assert [settings.hl7.port for settings in served] == [0, 2575, None]
+
+
 def test_options_left_out_leave_the_configuration(drimbox: Drimbox, served: list[Settings], tmp_path: Path) -> None:
     """What no option says comes from the file and the variables."""
     (tmp_path / "some.toml").write_text('[dicom]\nport = 104\nae_title = "FILE"\n')

@@ -39,6 +39,15 @@ certificate_sha256 = "AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:D
 tls = true
 commitment_same_association = false
 
+[hl7]
+host = "::1"
+port = 2575
+addresses = ["10.2.0.0/16"]
+max_message_kib = 64
+max_connections = 4
+message_seconds = 2
+idle_seconds = 60
+
 [storage]
 hot = "fast"
 quarantine = "/srv/quarantine"
@@ -56,6 +65,8 @@ format = "console"
 name = "CHU"
 finess = "970000006"
 calling_ae_titles = ["CT1", "MR1"]
+hl7_facilities = ["CHU-X", "GAM|HOP-Y"]
+ipp_authorities = ["CHU-X"]
 
 [[sites]]
 name = "Clinique Sainte-Anne"

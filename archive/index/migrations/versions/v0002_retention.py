@@ -278,6 +278,15 @@ def _create_hl7_message() -> None:
         sa.Column("outcome", TEXT, nullable=False),
         sa.Column("detail", TEXT, nullable=False),
         sa.Column("message", TEXT, nullable=False),
+        sa.Column("site", TEXT, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("patient_id", TEXT, nullable=False),
+        sa.Column("visit", TEXT, nullable=False),
+        sa.Column("said_at", TEXT, nullable=False),
+        sa.Column("says", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_hl7_message"),
     )
     op.create_index("ix_hl7_message_outcome", "hl7_message", ["outcome"])
+    op.create_index("ix_hl7_message_control_id", "hl7_message", ["control_id"])
+    op.create_index("ix_hl7_message_site_visit", "hl7_message", ["site", "visit"])
+    op.create_index("ix_hl7_message_site_patient_id", "hl7_message", ["site", "patient_id"])
