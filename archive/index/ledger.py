@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from archive.index import accounts, patient_facts
+from archive.index import accounts, death_candidates, patient_facts
 from archive.index.records import Event
 from archive.index.session import Connection
 from archive.index.statements import Statement, insert_into
@@ -37,6 +37,9 @@ APPLY: Final[Mapping[str, Apply]] = {
     "fact_withdrawn": patient_facts.apply_withdrawn,
     "patients_linked": patient_facts.apply_linked,
     "patients_unlinked": patient_facts.apply_unlinked,
+    "candidate_found": death_candidates.apply_found,
+    "candidate_confirmed": death_candidates.apply_confirmed,
+    "candidate_rejected": death_candidates.apply_rejected,
     "account_set": accounts.apply_set,
     "account_disabled": accounts.apply_disabled,
 }

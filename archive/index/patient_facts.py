@@ -61,6 +61,7 @@ _HISTORY: Final = Statement(f"{_SELECT} WHERE site = ? AND patient_id = ? ORDER 
 _CURRENT: Final = Statement(
     f"{_SELECT} WHERE site = ? AND source = ? AND reference = ? AND withdrawn_at IS NULL ORDER BY id"
 )
+_FIND: Final = Statement(f"{_SELECT} WHERE id = ?")
 _WITHDRAW: Final = Statement(
     "UPDATE patient_fact SET withdrawn_at = ?, withdrawn_by = ? "
     "WHERE site = ? AND source = ? AND reference = ? AND kind = ? AND withdrawn_at IS NULL RETURNING patient_id"
@@ -155,6 +156,12 @@ def current(connection: Connection, site: str, patient_id: str) -> list[PatientF
 def find_current(connection: Connection, *, site: str, source: str, reference: str) -> list[PatientFact]:
     """Return what a source says now under one of its references: one fact of a kind at most."""
     return [_fact(row) for row in _CURRENT.rows(connection, (site, source, reference))]
+
+
+def find(connection: Connection, fact_id: int) -> PatientFact | None:
+    """Return one fact, withdrawn or not, or None."""
+    row = _FIND.one(connection, (fact_id,))
+    return None if row is None else _fact(row)
 
 
 def current_by_key(connection: Connection, keys: Collection[FactKey]) -> dict[FactKey, PatientFact]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 _ISO: Final = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?", re.ASCII)
@@ -21,6 +22,7 @@ _FRENCH: Final = re.compile(r"([0-9]{1,2})[/.]([0-9]{1,2})[/.]([0-9]{4})", re.AS
 _ISO_MOMENT: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ][0-9]{2}:[0-9]{2}[0-9:.+Z-]*", re.ASCII)
 
 
+@lru_cache(maxsize=1 << 15)
 def iso_date(text: str) -> str | None:
     """Return a date in the ledger's form; None when ``text`` is none or its day does not exist.
 
@@ -54,3 +56,8 @@ def last_day(iso: str) -> str:
         return iso
     year, month = int(iso[:4]), int(iso[5:7] or 12)
     return f"{iso[:4]}-{month:02}-{monthrange(year, month)[1]:02}"
+
+
+def may_be_one_day(one: str, other: str) -> bool:
+    """Tell whether two dates in the ledger's form, partial ones too, may mean the same day."""
+    return first_day(one) <= last_day(other) and first_day(other) <= last_day(one)

@@ -7,7 +7,7 @@ under the same reference, makes no event. Call them inside ``Ledger.act``, where
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Final
 
 from archive.errors import InvalidFact
@@ -47,6 +47,9 @@ class NewFact:
         return FactKey(self.site, self.source, self.reference, self.kind)
 
 
+_TOLD: Final = tuple(each.name for each in fields(NewFact))
+
+
 @dataclass(frozen=True, slots=True)
 class NewLink:
     """``merged_patient_id`` turned out to be the patient ``patient_id``, at one site."""
@@ -74,8 +77,8 @@ def checked(fact: NewFact) -> NewFact:
     return NewFact(**names, kind=fact.kind, from_on=from_on, to_on=to_on, is_trusted=fact.is_trusted)
 
 
-def changes(connection: Connection, facts: Iterable[NewFact]) -> list[Draft]:
-    """Return the drafts of those facts that are new or say something else than before, in their order.
+def news(connection: Connection, facts: Iterable[NewFact]) -> list[tuple[NewFact, NewFact | None]]:
+    """Return those facts that are new or say something else than before, each with what was said before.
 
     A fact whose source and reference are known replaces what was known of its kind. Raises InvalidFact for any of
     them, before anything is returned.
@@ -83,12 +86,24 @@ def changes(connection: Connection, facts: Iterable[NewFact]) -> list[Draft]:
     wanted = [checked(fact) for fact in facts]
     known = patient_facts.current_by_key(connection, {fact.key for fact in wanted})
     said = {key: _as_told(fact) for key, fact in known.items()}
-    drafts = []
+    found = []
     for fact in wanted:
-        if said.get(fact.key) != fact:
+        former = said.get(fact.key)
+        if former != fact:
             said[fact.key] = fact
-            drafts.append(Draft("fact_recorded", asdict(fact), {"source": fact.source, "fact": fact.kind}))
-    return drafts
+            found.append((fact, former))
+    return found
+
+
+def changes(connection: Connection, facts: Iterable[NewFact]) -> list[Draft]:
+    """Return the drafts of those facts that ``news`` finds, in their order. Raises InvalidFact."""
+    return [recorded(fact) for fact, _ in news(connection, facts)]
+
+
+def recorded(fact: NewFact) -> Draft:
+    """Return the draft that tells a checked fact."""
+    data = {name: getattr(fact, name) for name in _TOLD}
+    return Draft("fact_recorded", data, {"source": fact.source, "fact": fact.kind})
 
 
 def withdrawals(
@@ -123,16 +138,7 @@ def unlink(connection: Connection, wanted: NewLink) -> list[Draft]:
 
 
 def _as_told(fact: PatientFact) -> NewFact:
-    return NewFact(
-        site=fact.site,
-        patient_id=fact.patient_id,
-        kind=fact.kind,
-        source=fact.source,
-        reference=fact.reference,
-        from_on=fact.from_on,
-        to_on=fact.to_on,
-        is_trusted=fact.is_trusted,
-    )
+    return NewFact(**{name: getattr(fact, name) for name in _TOLD})
 
 
 def _checked_link(wanted: NewLink) -> NewLink:
