@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any, Literal, NamedTuple
 
 from retention_rules.facts import StudyFacts
-from retention_rules.periods import Day, as_date
+from retention_rules.periods import Day, day_text
 from retention_rules.schedule import RetentionSchedule, Rule
 
 Reading = Literal["prudent", "statute"]
@@ -32,13 +32,17 @@ class Candidate(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """What a conclusion was drawn from, for those who ask why; the first candidate is the one that decided."""
+    """What a conclusion was drawn from, for those who ask why; the first candidate is the one that decided.
+
+    ``set_aside`` are the rules that the death rule replaced, or the death rule where it does not apply.
+    """
 
     facts: StudyFacts
     schedule: RetentionSchedule
     today: date
     reading: Reading
     candidates: tuple[Candidate, ...]
+    set_aside: tuple[Candidate, ...]
     contradictions: tuple[str, ...]
 
 
@@ -105,29 +109,22 @@ def born_at_the_latest(facts: StudyFacts) -> date:
     return min(facts.first_seen_on, facts.exam_on)
 
 
-def _reasons(assessment: Assessment) -> Iterator[str]:
-    verdict = "decides"
-    for candidate in assessment.basis.candidates:
-        yield f"{verdict}: {_in_words(candidate)}"
-        verdict = "considered"
-    for code in assessment.basis.contradictions:
-        yield f"contradiction: {code}"
-    for blocker in assessment.blocked_by:
-        yield f"blocked by {blocker}"
+def _reasons(assessment: Assessment) -> list[str]:
+    basis = assessment.basis
+    reasons = [f"considered: {_in_words(candidate)}" for candidate in basis.candidates]
+    if reasons:
+        reasons[0] = reasons[0].replace("considered", "decides", 1)
+    reasons += [f"set aside: {_in_words(candidate)}" for candidate in basis.set_aside]
+    reasons += [f"contradiction: {code}" for code in basis.contradictions]
+    return reasons + [f"blocked by {blocker}" for blocker in assessment.blocked_by]
 
 
 def _in_words(candidate: Candidate) -> str:
     rule, years, counted_from, _, end, reached, is_open = candidate
-    words = f"{rule.name} ({rule.citation}), {counted_from} + {years} years = {day_text(end)}"
+    words = f"{rule.label}, {counted_from.isoformat()} + {years} years = {day_text(end)}"
     if is_open:
         return f"{words}, an open appeal stops the clock"
     return words if reached == end else f"{words}, with appeals + {reached - end} days = {day_text(reached)}"
-
-
-def day_text(day: Day) -> str:
-    """Return a day in ISO 8601."""
-    found = as_date(day)
-    return "after 9999" if found is None else found.isoformat()
 
 
 def as_json(assessment: Assessment, case: object) -> dict[str, Any]:

@@ -30,13 +30,13 @@ def assess(facts: StudyFacts, schedule: RetentionSchedule, today: date, *, readi
     contradictions = tuple(find_contradictions(facts, today))
     blocked_by = _blocked_by(facts, today, contradictions)
     if contradictions:
-        basis = Basis(facts, schedule, today, reading, (), contradictions)
+        basis = Basis(facts, schedule, today, reading, (), (), contradictions)
         return Assessment(None, lossless_until, None, False, blocked_by, basis)
-    candidates = _ranked(_candidates(facts, edition, reading))
+    candidates, set_aside = _apply(facts, edition, reading)
     decisive = candidates[0]
     eligible_on = None if decisive.is_open else as_date(decisive.reached + 1)
     due = not blocked_by and eligible_on is not None and eligible_on <= today
-    basis = Basis(facts, schedule, today, reading, candidates, ())
+    basis = Basis(facts, schedule, today, reading, candidates, set_aside, ())
     return Assessment(eligible_on, lossless_until, decisive.rule.name, due, blocked_by, basis)
 
 
@@ -80,21 +80,27 @@ def _blocked_by(facts: StudyFacts, today: date, contradictions: Sequence[str]) -
     return tuple(found)
 
 
-def _candidates(facts: StudyFacts, edition: Edition, reading: Reading) -> list[Candidate]:
+def _apply(
+    facts: StudyFacts, edition: Edition, reading: Reading
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+    """Return the rules that apply, the one that decides first, and those that death sets aside."""
     stops = union(facts.appeals) if facts.appeals else ()
     last, death, rule = last_seen(facts), trusted_death(facts), edition.death
-    if death is None or rule is None:
-        found = _while_living(facts, edition, last, stops)
-    else:
-        after_death = _candidate(rule, rule.years, death, death, stops)
-        if death.toordinal() < anniversary(last, rule.within_years):
-            found = [after_death]
-        else:
-            found = _while_living(facts, edition, last, stops)
-            if reading == "prudent":
-                found.append(after_death)
+    found = _while_living(facts, edition, last, stops)
+    set_aside: tuple[Candidate, ...] = ()
+    if death is not None and rule is not None:
+        found, set_aside = _after_death(found, _candidate(rule, rule.years, death, death, stops), last, reading)
     _add_floors(found, facts, edition, stops)
-    return found
+    return _ranked(found), set_aside
+
+
+def _after_death(
+    living: list[Candidate], death: Candidate, last: date, reading: Reading
+) -> tuple[list[Candidate], tuple[Candidate, ...]]:
+    """Return what applies and what is set aside: a death soon after the last visit replaces every other period."""
+    if death.counted_from.toordinal() < anniversary(last, death.rule.within_years):
+        return [death], tuple(living)
+    return ([*living, death], ()) if reading == "prudent" else (living, (death,))
 
 
 def _while_living(facts: StudyFacts, edition: Edition, last: date, stops: Sequence[Stop]) -> list[Candidate]:

@@ -13,97 +13,10 @@ from retention_rules.assessment import Assessment, Basis, Candidate, iter_assump
 from retention_rules.facts import StudyFacts
 from retention_rules.periods import Day, as_date
 from retention_rules.schedule import Rule
+from retention_rules.words import MONTHS, WORDS
 
 Language = Literal["fr", "en"]
 
-_MONTHS = {
-    "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split(),
-    "en": "January February March April May June July August September October November December".split(),
-}
-_WORDS: dict[str, dict[str, str]] = {
-    "fr": {
-        "due": "L'élimination peut être proposée depuis le {eligible_on}.",
-        "blocked_end": "Le délai de conservation est écoulé depuis le {eligible_on}, mais l'étude doit être gardée.",
-        "not_due": "L'étude doit être gardée ; l'élimination pourra être proposée à partir du {eligible_on}.",
-        "no_end": "L'étude doit être gardée : il n'y a pas de date de fin.",
-        "contradicted": "L'étude doit être gardée : les informations se contredisent, une personne doit les vérifier.",
-        "decides": "Règle qui décide, {name} : {rule}, soit jusqu'au {end} inclus ({citation}).",
-        "considered": "Règle également examinée, {name} : {rule}, soit jusqu'au {end} inclus ({citation}).",
-        "suspended": "Les recours suspendent ce délai : {days} jours de plus, jusqu'au {reached} inclus.",
-        "open": "Un recours sans date de fin suspend ce délai : il ne s'achève pas.",
-        "lossless": "Accès immédiat sans perte d'information jusqu'à la veille du {lossless_until} ({citation}).",
-        "fact.exam_on": "Date de l'examen : {}.",
-        "fact.last_visit_on": "Dernier séjour ou dernière consultation : {}.",
-        "fact.first_seen_on": "Premier passage connu : {}.",
-        "fact.birth_on": "Date de naissance : {}.",
-        "fact.death_on": "Date de décès : {}.",
-        "fact.years": "Durée choisie par le cabinet : {} ans.",
-        "fact.modalities": "Modalités : {}.",
-        "appeal": "Recours du {} au {} exclu.",
-        "appeal_open": "Recours ouvert le {}, sans date de fin.",
-        "assume.birth_unknown": "Supposé : date de naissance inconnue, le patient est né au plus tard le {}.",
-        "assume.death_undated": "Supposé : le patient est décédé, à une date inconnue ; c'est sans effet sur le délai.",
-        "assume.death_untrusted": "Supposé : le décès du {} n'est pas validé ; il est sans effet sur le délai.",
-        "assume.modalities_unknown": "Supposé : modalités inconnues, le minimum prévu pour {} est appliqué.",
-        "assume.partial": "Supposé : {} est incomplète, c'est le dernier jour possible qui est retenu.",
-        "block.hold": "Bloqué par la mesure de conservation {}{}.",
-        "block.appeal": "Bloqué par un recours en cours le {}.",
-        "block.facts": "Bloqué tant que les informations se contredisent.",
-        "contradiction.exam_in_the_future": "Contradiction : l'examen ({exam_on}) est postérieur au {today}.",
-        "contradiction.exam_before_1895": "Contradiction : l'examen ({exam_on}) est antérieur à 1895.",
-        "contradiction.birth_after_exam": "Contradiction : naissance ({birth_on}) après l'examen ({exam_on}).",
-        "contradiction.death_before_birth": "Contradiction : décès ({death_on}) avant la naissance ({birth_on}).",
-        "contradiction.death_before_last_visit": "Contradiction : décès ({death_on}) avant le dernier passage.",
-        "contradiction.appeal_ends_before_it_begins": "Contradiction : un recours s'achève avant d'avoir commencé.",
-        "schedule": "Barème {version}, lecture {reading}, au {today}.",
-        "reading.prudent": "prudente (la conservation la plus longue quand deux sources diffèrent)",
-        "reading.statute": "littérale (l'article R.1112-7 seul)",
-        "beyond": "une date postérieure à l'an 9999",
-        "day": "{day} {month} {year}",
-        "first_day": "1er {month} {year}",
-    },
-    "en": {
-        "due": "Elimination may be proposed since {eligible_on}.",
-        "blocked_end": "The retention period has been over since {eligible_on}, but the study must be kept.",
-        "not_due": "The study must be kept; elimination may be proposed from {eligible_on} on.",
-        "no_end": "The study must be kept: there is no end date.",
-        "contradicted": "The study must be kept: the facts contradict each other, a person must check them.",
-        "decides": "Deciding rule, {name}: {rule}, that is up to and including {end} ({citation}).",
-        "considered": "Also considered, {name}: {rule}, that is up to and including {end} ({citation}).",
-        "suspended": "Appeals suspend this period: {days} more days, up to and including {reached}.",
-        "open": "An appeal without an end suspends this period: it does not run out.",
-        "lossless": "Immediate lossless access until the day before {lossless_until} ({citation}).",
-        "fact.exam_on": "Examination: {}.",
-        "fact.last_visit_on": "Last stay or consultation: {}.",
-        "fact.first_seen_on": "First known visit: {}.",
-        "fact.birth_on": "Birth: {}.",
-        "fact.death_on": "Death: {}.",
-        "fact.years": "Number of years chosen by the practice: {}.",
-        "fact.modalities": "Modalities: {}.",
-        "appeal": "Appeal from {} to {}, the end excluded.",
-        "appeal_open": "Appeal begun on {}, without an end.",
-        "assume.birth_unknown": "Assumed: birth date unknown, the patient was born on {} at the latest.",
-        "assume.death_undated": "Assumed: the patient died on an unknown day; it has no effect on the period.",
-        "assume.death_untrusted": "Assumed: the death on {} is not validated; it has no effect on the period.",
-        "assume.modalities_unknown": "Assumed: modalities unknown, the minimum for {} is applied.",
-        "assume.partial": "Assumed: {} is incomplete, the last possible day is taken.",
-        "block.hold": "Blocked by the hold {}{}.",
-        "block.appeal": "Blocked by an appeal that is running on {}.",
-        "block.facts": "Blocked as long as the facts contradict each other.",
-        "contradiction.exam_in_the_future": "Contradiction: the examination ({exam_on}) is later than {today}.",
-        "contradiction.exam_before_1895": "Contradiction: the examination ({exam_on}) is earlier than 1895.",
-        "contradiction.birth_after_exam": "Contradiction: birth ({birth_on}) after the examination ({exam_on}).",
-        "contradiction.death_before_birth": "Contradiction: death ({death_on}) before birth ({birth_on}).",
-        "contradiction.death_before_last_visit": "Contradiction: death ({death_on}) before the last visit.",
-        "contradiction.appeal_ends_before_it_begins": "Contradiction: an appeal ends before it begins.",
-        "schedule": "Schedule {version}, {reading} reading, as of {today}.",
-        "reading.prudent": "prudent (the longer keeping where two sources differ)",
-        "reading.statute": "statute (article R.1112-7 alone)",
-        "beyond": "a date after the year 9999",
-        "day": "{day} {month} {year}",
-        "first_day": "1 {month} {year}",
-    },
-}
 _DATES = ("exam_on", "last_visit_on", "first_seen_on", "birth_on", "death_on")
 
 
@@ -119,13 +32,15 @@ class _Teller:
     def __init__(self, assessment: Assessment, language: Language) -> None:
         self.assessment, self.language = assessment, language
         self.basis: Basis = assessment.basis
-        self.words = _WORDS[language]
+        self.words = WORDS[language]
 
     def sentences(self) -> Iterator[str]:
         """Yield every sentence, the conclusion first."""
         yield self._say(self._conclusion(), eligible_on=self._day(self.assessment.eligible_on))
         for number, candidate in enumerate(self.basis.candidates):
             yield from self._rule("considered" if number else "decides", candidate)
+        for candidate in self.basis.set_aside:
+            yield from self._rule("set_aside", candidate)
         yield from self._contradictions()
         yield from self._blockers()
         yield from self._facts()
@@ -197,11 +112,11 @@ class _Teller:
             yield self.words[key].format(self._day(appeal.from_on), self._day(appeal.to_on))
 
     def _readable(self, value: str) -> str:
-        """Return a date in words; the name of a fact, or modalities, as they are."""
-        try:
-            return self._day(date.fromisoformat(value))
-        except ValueError:
-            return value
+        """Return a date or the name of a fact in words; modalities as they are."""
+        name = self.words.get(f"name.{value}")
+        if name is not None or not value[:1].isdigit():
+            return name or value
+        return self._day(date.fromisoformat(value))
 
     def _ordinal(self, day: Day) -> str:
         found = as_date(day)
@@ -210,5 +125,5 @@ class _Teller:
     def _day(self, day: date | None) -> str:
         if day is None:
             return ""
-        month = _MONTHS[self.language][day.month - 1]
+        month = MONTHS[self.language][day.month - 1]
         return self._say("first_day" if day.day == 1 else "day", day=day.day, month=month, year=day.year)

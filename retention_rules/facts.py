@@ -17,7 +17,7 @@ Regime = Literal["hospital", "private"]
 REGIMES: tuple[Regime, ...] = get_args(Regime)
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?|([0-9]{2})([0-9]{2}))?")
 _NONE: tuple[()] = ()
-_KEPT = 1 << 15
+_KEPT = 1 << 16
 
 
 class Appeal(NamedTuple):
@@ -123,8 +123,6 @@ def _flag(name: str, value: object, default: bool) -> bool:
 
 
 def _list(name: str, value: object) -> Sequence[Any]:
-    if value is None:
-        return _NONE
     if isinstance(value, list | tuple):
         return value
     raise InvalidFacts(name=name, reason="is not a list")
@@ -138,8 +136,9 @@ def _objects(name: str, value: object) -> Sequence[Mapping[str, Any]]:
 
 
 def _appeals(value: object, partial: list[str]) -> tuple[Appeal, ...]:
-    items = _objects("appeals", value)
-    return tuple([_appeal(item, partial) for item in items]) if items else _NONE
+    if value is None or value == []:
+        return _NONE
+    return tuple([_appeal(item, partial) for item in _objects("appeals", value)])
 
 
 def _appeal(item: Mapping[str, Any], partial: list[str]) -> Appeal:
@@ -150,8 +149,9 @@ def _appeal(item: Mapping[str, Any], partial: list[str]) -> Appeal:
 
 
 def _holds(value: object) -> tuple[Hold, ...]:
-    items = _objects("holds", value)
-    return tuple([_hold(item) for item in items]) if items else _NONE
+    if value is None or value == []:
+        return _NONE
+    return tuple([_hold(item) for item in _objects("holds", value)])
 
 
 def _hold(item: Mapping[str, Any]) -> Hold:

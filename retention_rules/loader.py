@@ -55,7 +55,7 @@ def load_schedule(regime: str, settings: Mapping[str, int | bool] | None = None)
 @lru_cache
 def _shipped(regime: str) -> RetentionSchedule:
     if regime not in REGIMES:
-        raise UnknownRegime(schedule=regime, reason="there is none", regime=regime)
+        raise UnknownRegime(regime=regime)
     name = f"fr_{regime}"
     file = resources.files("retention_rules") / "schedules" / f"{name}.toml"
     return read_schedule(name, file.read_text(encoding="utf-8"))
@@ -132,7 +132,10 @@ class _Reader:
             except ValueError as exc:
                 self.refuse(f"{where}, {language}: {exc}")
             if not template.strip() or used - PLACEHOLDERS:
-                self.refuse(f"{where}, {language}: " + ("empty" if not template.strip() else f"no {min(used)!r} here"))
+                self.refuse(
+                    f"{where}, {language}: "
+                    + ("empty" if not template.strip() else f"no {min(used - PLACEHOLDERS)!r} here")
+                )
 
     def _modalities(self, where: str, values: Sequence[object]) -> frozenset[str]:
         found = [value for value in values if isinstance(value, str) and value.strip()]
@@ -223,5 +226,5 @@ def _set(edition: Edition, role: str, value: object) -> Rule | None:
     if not isinstance(value, int) or value > LONGEST_YEARS:
         raise InvalidSetting(name=role, reason=f"it is not a number of years up to {LONGEST_YEARS}")
     if value < rule.minimum_years:
-        raise SettingBelowFloor(name=role, value=value, citation=rule.citation, minimum=rule.minimum_years, reason="")
+        raise SettingBelowFloor(name=role, value=value, citation=rule.citation, minimum=rule.minimum_years)
     return dataclasses.replace(rule, years=value)

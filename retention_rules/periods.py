@@ -5,7 +5,6 @@ A day is its number in the calendar (``date.toordinal``), so that an end past th
 
 from __future__ import annotations
 
-from calendar import monthrange
 from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import lru_cache
@@ -15,7 +14,7 @@ Stop = tuple[Day, Day | None]
 
 LAST_DAY: Day = date.max.toordinal()
 _CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097
-_KEPT = 1 << 15
+_KEPT = 1 << 16
 
 
 @lru_cache(maxsize=_KEPT)
@@ -28,10 +27,14 @@ def anniversary(start: date, years: int) -> Day:
     year = start.year + years
     cycles = max(0, -(-(year - date.max.year) // _CYCLE_YEARS))
     year -= cycles * _CYCLE_YEARS
-    day = min(start.day, monthrange(year, start.month)[1])
-    return date(year, start.month, day).toordinal() + cycles * _CYCLE_DAYS
+    try:
+        day = date(year, start.month, start.day)
+    except ValueError:
+        day = date(year, 2, 28)
+    return day.toordinal() + cycles * _CYCLE_DAYS
 
 
+@lru_cache(maxsize=_KEPT)
 def as_date(day: Day) -> date | None:
     """Return the date of a day, or None when it lies past the year 9999."""
     return date.fromordinal(day) if day <= LAST_DAY else None
@@ -70,8 +73,11 @@ def suspended_end(start: Day, end: Day, stops: Sequence[Stop]) -> tuple[Day, boo
     """Return the last day of a period that stands still during ``stops``, and whether it never ends.
 
     ``stops`` are merged and in order. Days of a stop before ``start`` do not count; a stop that begins on or before
-    the end, as it has moved until then, does. With a stop that never ends the day is the end reached before it.
+    the end, as it has moved until then, does. With a stop that never ends the day is the end reached before it. A
+    period that is over before it starts (an adult's twenty-eighth birthday) does not run, so it is not suspended.
     """
+    if end < start:
+        return end, False
     for begin, until in stops:
         if begin > end:
             break
@@ -79,3 +85,10 @@ def suspended_end(start: Day, end: Day, stops: Sequence[Stop]) -> tuple[Day, boo
             return end, True
         end += max(0, until - max(begin, start))
     return end, False
+
+
+@lru_cache(maxsize=_KEPT)
+def day_text(day: Day) -> str:
+    """Return a day in ISO 8601, or ``after 9999``."""
+    found = as_date(day)
+    return "after 9999" if found is None else found.isoformat()

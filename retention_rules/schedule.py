@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from retention_rules.facts import Regime
@@ -28,7 +28,7 @@ class Rule:
 
     ``within_years`` (death): the rule replaces the others when the patient died that soon after the last visit.
     ``modalities`` (floor): the rule is only for studies with one of these. ``minimum_years`` is what no site setting
-    goes below, ``is_optional`` tells whether a site may switch the rule off.
+    goes below, ``is_optional`` tells whether a site may switch the rule off. ``label`` is the name with its citation.
     """
 
     name: str
@@ -41,6 +41,10 @@ class Rule:
     within_years: int = 0
     modalities: frozenset[str] = frozenset()
     is_optional: bool = False
+    label: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", f"{self.name} ({self.citation})")
 
 
 @dataclass(frozen=True, slots=True)
