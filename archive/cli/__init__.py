@@ -25,6 +25,7 @@ _NOUNS = {
     "config": "archive.cli.config",
     "echo": "archive.cli.echo",
     "facts": "archive.cli.facts",
+    "hold": "archive.cli.hold",
     "import": "archive.cli.importing",
     "index": "archive.cli.index",
     "patient": "archive.cli.patient",

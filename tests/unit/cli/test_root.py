@@ -27,6 +27,7 @@ NOUNS = (
     "config",
     "echo",
     "facts",
+    "hold",
     "import",
     "index",
     "patient",
