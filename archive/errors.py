@@ -28,9 +28,12 @@ ArchiveError
 ├── LedgerBroken                    the ledger's chain does not hold
 ├── AccountRefused                  an account cannot be made so
 ├── NotAllowed                      whoever asks may not do this
-└── FactError                       facts cannot be taken in
-    ├── InvalidFact                 ├── UnreadableFacts
-    └── NoSuchFact
+├── FactError                       facts cannot be taken in
+│   ├── InvalidFact                 ├── UnreadableFacts
+│   └── NoSuchFact
+└── HoldError                       a hold cannot be placed, reviewed or lifted
+    ├── InvalidHold                 ├── NothingToHold
+    └── NoSuchHold
 
 The class docstring is the message; it is formatted with the exception's own fields.
 """
@@ -255,3 +258,21 @@ class UnreadableFacts(FactError):
 
 class NoSuchFact(FactError):
     """There is no such fact: {reason}."""
+
+
+class HoldError(ArchiveError):
+    """The hold stays as it was: {reason}."""
+
+    exit_code = 24
+
+
+class InvalidHold(HoldError):
+    """The hold cannot be kept: {name} {reason}."""
+
+
+class NothingToHold(HoldError):
+    """Nothing was put on hold: {reason}."""
+
+
+class NoSuchHold(HoldError):
+    """There is no hold {hold_id} to do this with: {reason}. ``drimbox hold list --all`` prints them."""

@@ -26,6 +26,7 @@ _NOUNS = {
     "echo": "archive.cli.echo",
     "facts": "archive.cli.facts",
     "hl7": "archive.cli.hl7",
+    "hold": "archive.cli.hold",
     "import": "archive.cli.importing",
     "index": "archive.cli.index",
     "patient": "archive.cli.patient",

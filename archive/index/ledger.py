@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from archive.index import accounts, death_candidates, hl7_messages, patient_facts
+from archive.index import accounts, death_candidates, hl7_messages, holds, patient_facts
 from archive.index.records import Event
 from archive.index.session import Connection
 from archive.index.statements import Statement, insert_into
@@ -44,6 +44,9 @@ APPLY: Final[Mapping[str, Apply]] = {
     "hl7_replayed": hl7_messages.apply_replayed,
     "account_set": accounts.apply_set,
     "account_disabled": accounts.apply_disabled,
+    "hold_placed": holds.apply_placed,
+    "hold_reviewed": holds.apply_reviewed,
+    "hold_lifted": holds.apply_lifted,
 }
 """What each kind of event does. A kind, once written, keeps its meaning for ever: old ledgers are replayed."""
 

@@ -29,6 +29,7 @@ NOUNS = (
     "echo",
     "facts",
     "hl7",
+    "hold",
     "import",
     "index",
     "patient",
