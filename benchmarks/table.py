@@ -16,7 +16,7 @@ from benchmarks.results import FOLDER, OURS, load
 BEGIN = "<!-- benchmarks: begin (written by python -m benchmarks.table) -->"
 END = "<!-- benchmarks: end -->"
 README = Path(__file__).resolve().parent.parent / "README.md"
-_ORDER = ("ingest", "scale", "retrieve", "find", "memory")
+_ORDER = ("ingest", "scale", "retrieve", "find", "memory", "assess")
 _REACHED = {"goal": "✔ goal reached", "floor": "✔ reached", "no": "✘ not reached"}
 _VERSIONS = {
     "kernel": "Linux", "python": "Python", "orthanc": "Orthanc", "dcmtk": "DCMTK", "postgresql": "PostgreSQL",

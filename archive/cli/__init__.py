@@ -12,6 +12,7 @@ import sys
 import click
 
 from archive.errors import ArchiveError
+from retention_rules.errors import RetentionError
 
 __all__ = ["main", "root"]
 
@@ -28,6 +29,7 @@ _NOUNS = {
     "index": "archive.cli.index",
     "patient": "archive.cli.patient",
     "quarantine": "archive.cli.quarantine",
+    "retention": "archive.cli.retention",
     "serve": "archive.cli.serve",
     "status": "archive.cli.status",
     "verify": "archive.cli.verify",
@@ -54,7 +56,7 @@ class Nouns(click.Group):
         """Run a command; turn an error of ours into a message and an exit code."""
         try:
             return super().invoke(ctx)
-        except ArchiveError as exc:
+        except (ArchiveError, RetentionError) as exc:
             click.echo(f"drimbox: {exc.message}", err=True)
             raise click.exceptions.Exit(exc.exit_code) from exc
         except KeyboardInterrupt:

@@ -19,6 +19,7 @@ from archive.errors import (
     IndexUnavailable,
     StorageFull,
 )
+from retention_rules.errors import RetentionError, SettingBelowFloor
 from tests.unit.cli.conftest import Drimbox, FakeOffline
 
 NOUNS = (
@@ -31,6 +32,7 @@ NOUNS = (
     "index",
     "patient",
     "quarantine",
+    "retention",
     "serve",
     "status",
     "verify",
@@ -91,11 +93,12 @@ class TestErrors:
             IndexUnavailable(reason="connection refused"),
             FixityError(key="20261123/1/7", reason="x"),
             AuditBroken(sequence=7, reason="hash"),
+            SettingBelowFloor(name="base", value=4, citation="the law", minimum=5),
         ],
         ids=lambda error: type(error).__name__,
     )
     def test_error_of_ours_is_a_message_and_its_code(
-        self, drimbox: Drimbox, archive: FakeOffline, error: ArchiveError
+        self, drimbox: Drimbox, archive: FakeOffline, error: ArchiveError | RetentionError
     ) -> None:
         """An error of ours is its message on standard error and the exit code of its class, nothing on output."""
         archive.error = error
