@@ -177,6 +177,7 @@ def test_a_bad_json_line_says_where(tmp_path: Path, line: str, column: str | Non
         ("\n \n", "it is empty"),
         ("P1,visit,2020\n", "line 1 does not name the columns: patient_id, kind"),
         ("patient_id,kind,from_no\n", "line 1, column 3: 'from_no' is not one of patient_id"),
+        ("ipp;nature;prénom\nP1;visite;Zoé\n".encode("cp1252"), "line 1, column 3: 'prénom' is not one of patient_id"),
         ("patient_id,kind,date,from\n", "line 1, column 4: from_on is there twice"),
         ("kind,from_on\n", "the column patient_id is missing"),
         ("from_on,to_on\n", "the column patient_id and kind is missing"),
