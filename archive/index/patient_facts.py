@@ -6,10 +6,9 @@ PatientID, not by a row's id: facts come before studies do, and outlive a rebuil
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby, islice
 from typing import Any, Final, NamedTuple
 
 from archive.index.records import Event, from_text, to_text
@@ -58,6 +57,9 @@ _SELECT: Final = (
     f"SELECT id, {', '.join(_RECORDED)}, recorded_at, recorded_by, withdrawn_at, withdrawn_by FROM patient_fact"
 )
 _HISTORY: Final = Statement(f"{_SELECT} WHERE site = ? AND patient_id = ? ORDER BY id")
+_OF_KEY: Final = Statement(
+    f"{_SELECT} WHERE site = ? AND source = ? AND reference = ? AND kind = ? AND withdrawn_at IS NULL"
+)
 _CURRENT: Final = Statement(
     f"{_SELECT} WHERE site = ? AND source = ? AND reference = ? AND withdrawn_at IS NULL ORDER BY id"
 )
@@ -66,7 +68,6 @@ _WITHDRAW: Final = Statement(
     "UPDATE patient_fact SET withdrawn_at = ?, withdrawn_by = ? "
     "WHERE site = ? AND source = ? AND reference = ? AND kind = ? AND withdrawn_at IS NULL RETURNING patient_id"
 )
-_REFERENCES_AT_ONCE: Final = 500
 _LINK: Final = insert_into(
     "patient_link", ("site", "patient_id", "merged_patient_id", "source", "reference", "linked_at")
 )
@@ -165,24 +166,12 @@ def find(connection: Connection, fact_id: int) -> PatientFact | None:
 
 
 def current_by_key(connection: Connection, keys: Collection[FactKey]) -> dict[FactKey, PatientFact]:
-    """Return the current facts of many keys at once; a key that has none is left out."""
-    found = {}
-    for (site, source), group in groupby(sorted(keys), key=lambda key: key[:2]):
-        references = iter(sorted({key.reference for key in group}))
-        while some := tuple(islice(references, _REFERENCES_AT_ONCE)):
-            for fact in _current_under(connection, site, source, some):
-                found[FactKey(site, source, fact.reference, fact.kind)] = fact
-    return {key: found[key] for key in keys if key in found}
+    """Return the current facts of many keys; a key that has none is left out.
 
-
-def _current_under(
-    connection: Connection, site: str, source: str, references: tuple[str, ...]
-) -> Iterator[PatientFact]:
-    places = ", ".join("?" * len(references))
-    statement = Statement(
-        f"{_SELECT} WHERE site = ? AND source = ? AND reference IN ({places}) AND withdrawn_at IS NULL"
-    )
-    return map(_fact, statement.rows(connection, (site, source, *references)))
+    One statement each: PostgreSQL, without statistics, reads the whole site for a list of references.
+    """
+    rows = ((key, _OF_KEY.one(connection, key)) for key in keys)
+    return {key: _fact(row) for key, row in rows if row is not None}
 
 
 def one_patient(connection: Connection, site: str, patient_ids: Collection[str]) -> set[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
+from archive.errors import UnreadableFacts
 from archive.index.session import Connection
 from archive.services.fact_checks import Life, contradictions, lives
 from archive.services.fact_files import FactFile, Layout, Problem
@@ -83,7 +84,9 @@ class FactImport:
             if actor is not None:
                 self.ledger.act(actor, lambda connection, some=some: self._drafts(connection, some, report))  # type: ignore[misc]
             done += len(some)
-            progress(done, sum(report.by_kind.values()))
+            progress(done, report.by_kind.total())
+        if done != report.by_kind.total():
+            raise UnreadableFacts(reason="it changed while it was read: leave it alone and import it again")
         return report
 
     def _read(self, file: FactFile, report: Report) -> _Known:

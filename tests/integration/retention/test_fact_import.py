@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from archive.errors import UnreadableFacts
 from archive.index import patient_facts
 from archive.services import fact_import
 from archive.services.fact_files import Defaults, FactFile
@@ -191,3 +193,22 @@ def test_an_import_cut_short_is_finished_by_the_next(
         FactImport(ledger).run(FactFile(path, DEFAULTS), actor="anne", progress=stop)
     assert told(ledger) == 8
     assert counts(run(ledger, tmp_path, VISITS)) == (2, 0, 8, 0)
+
+
+def test_a_file_that_changes_meanwhile_is_told(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export still being written is found out: what was told stays told, and the import is to be run again."""
+    path = tmp_path / "facts.csv"
+    path.write_text(VISITS)
+    read = FactImport._read
+
+    def write_on(work: FactImport, *rest: Any) -> Any:
+        found = read(work, *rest)
+        with path.open("a") as file:
+            file.write("P99,visit,2021\n")
+        return found
+
+    monkeypatch.setattr(FactImport, "_read", write_on)
+    with pytest.raises(UnreadableFacts, match="it changed while it was read"):
+        FactImport(ledger).run(FactFile(path, DEFAULTS), actor="anne", progress=lambda _done, _total: None)
+    monkeypatch.undo()
+    assert counts(run(ledger, tmp_path, path.read_text()))[2] == 11
