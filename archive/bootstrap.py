@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import ssl
@@ -38,6 +39,8 @@ from archive.hl7.translate import Establishment
 from archive.index import journal
 from archive.index.session import Database
 from archive.services.adopt import Adopt
+from archive.services.assess import Assessments, Assessor, SiteRules
+from archive.services.clock_trust import beat
 from archive.services.commitment import CommitmentReporter, Commitments
 from archive.services.committer import Committer
 from archive.services.find import Find
@@ -61,11 +64,13 @@ from archive.services.reports import (
 )
 from archive.services.retrieve import Retrieve
 from archive.services.status import Status
+from retention_rules.loader import load_schedule
 from tiering.disk import OsDisk
 from tiering.landing import LandingArea
 
 _MIB = 1024 * 1024
 _GRACE_SECONDS = 5.0
+_HOUR = 3600
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _CONNECT_SECONDS = 10.0
 _log = logs.get(__name__)
@@ -258,6 +263,15 @@ def _configured(settings: Settings) -> Entry:
     return Entry(at=utc_now(), event="configured", actor="drimbox", body={"settings": json.dumps(settings.masked())})
 
 
+def assessments_of(core: Core) -> Assessments:
+    """Return the assessments of an archive by the rules of its sites."""
+    rules = {
+        site.name: SiteRules(load_schedule(site.regime, site.retention_settings), site.reading)
+        for site in core.settings.sites
+    }
+    return Assessments(core.database, Assessor(rules, SiteRules(load_schedule("hospital"))), utc_now)
+
+
 def _wait_for_signal(core: Core) -> None:
     """Return when a signal asks to stop.
 
@@ -273,10 +287,14 @@ def _wait_for_signal(core: Core) -> None:
 
 
 def _keep_house(core: Core, over: threading.Event) -> None:
-    """Every second: sync what was committed, so that little is left for the next start."""
-    while not over.wait(1.0):
+    """Every second: sync what was committed, so that little is left for the next start. Every hour: note the time."""
+    for second in itertools.count(1):
+        if over.wait(1.0):
+            return
         try:
             core.committer.sync()
+            if second % _HOUR == 0:
+                beat(core.database, core.committer, utc_now())
         except ArchiveError as exc:
             _log.warning("housekeeping_failed", exc_info=exc)
 

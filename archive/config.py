@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 import re
 import tomllib
@@ -19,9 +18,7 @@ from typing import Annotated, Any, Literal, TypeGuard, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -35,8 +32,11 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
-from archive.errors import ConfigError, InvalidAETitle
-from archive.uids import doubt_about_finess, parse_ae_title
+from archive.config_values import AE, Cidr, Count, Fingerprint, Name, Port, Seconds
+from archive.errors import ConfigError
+from archive.uids import doubt_about_finess
+from retention_rules.errors import RetentionError
+from retention_rules.loader import load_schedule
 
 FILE_NAME = "drimbox.toml"
 ENV_PREFIX = "DRIMBOX_"
@@ -44,7 +44,6 @@ DEFAULT_HOME = Path("drimbox-home")
 DEFAULT_SITE = "default"
 MASK = "********"
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NOT_SETTINGS = frozenset({"DRIMBOX_CONFIG", "DRIMBOX_ACCOUNT", "DRIMBOX_PASSWORD", "DRIMBOX_NEW_PASSWORD"})
 _HOME_RELATIVE = (
     ("storage", "hot"),
@@ -55,36 +54,6 @@ _HOME_RELATIVE = (
 )
 _DATABASE_SCHEMES = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
 _PASSWORD = re.compile(r"(?P<before>://[^:/?#@]*:).*(?=@)|(?P<key>[?&](?:password|sslpassword)=)[^&#]*")
-
-
-def _ae_title(value: str) -> str:
-    try:
-        return parse_ae_title(value)
-    except InvalidAETitle as exc:
-        raise ValueError(exc.message) from exc
-
-
-def _network(value: object) -> Network:
-    try:
-        return ipaddress.ip_network(str(value))
-    except ValueError as exc:
-        raise ValueError(f"{value} is not an address or a CIDR block such as 10.1.0.0/16") from exc
-
-
-def _fingerprint(value: str) -> str:
-    digits = value.replace(":", "").lower()
-    if not re.fullmatch(r"[0-9a-f]{64}", digits):
-        raise ValueError("a SHA-256 fingerprint is 64 hexadecimal digits")
-    return digits
-
-
-AE = Annotated[str, AfterValidator(_ae_title)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Cidr = Annotated[Network, BeforeValidator(_network)]
-Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 
 
 class _Section(BaseModel):
@@ -220,6 +189,21 @@ class Site(_Section):
     calling_ae_titles: tuple[AE, ...] = ()
     hl7_facilities: tuple[Name, ...] = ()
     ipp_authorities: tuple[Name, ...] = ()
+    retention_years: Annotated[int, Field(ge=1, le=200)] | None = None
+    reading: Literal["prudent", "statute"] = "prudent"
+
+    @check_model(mode="after")
+    def _years_keep_the_law(self) -> Site:
+        try:
+            load_schedule(self.regime, self.retention_settings)
+        except RetentionError as exc:
+            raise ValueError(exc.message) from exc
+        return self
+
+    @property
+    def retention_settings(self) -> dict[str, int | bool]:
+        """Return what lengthens the schedule of the regime: the site's own number of years, if it has one."""
+        return {} if self.retention_years is None else {"base": self.retention_years}
 
     @check_model(mode="after")
     def _regime_fits_kind(self) -> Site:

@@ -31,6 +31,8 @@ ArchiveError
 ├── FactError                       facts cannot be taken in
 │   ├── InvalidFact                 ├── UnreadableFacts
 │   └── NoSuchFact
+├── NoSuchStudy                     a study that is asked about is not here
+├── ClockNotTrusted                 the server's clock jumped
 └── HoldError                       a hold cannot be placed, reviewed or lifted
     ├── InvalidHold                 ├── NothingToHold
     └── NoSuchHold
@@ -276,3 +278,15 @@ class NothingToHold(HoldError):
 
 class NoSuchHold(HoldError):
     """There is no hold {hold_id} to do this with: {reason}. ``drimbox hold list --all`` prints them."""
+
+
+class ClockNotTrusted(ArchiveError):
+    """The clock is not believed: {reason}. Set it right; or, if it is right, say so with --trust-clock."""
+
+    exit_code = 25
+
+
+class NoSuchStudy(ArchiveError):
+    """There is no study {study_instance_uid} in the archive."""
+
+    exit_code = 26

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def print_json(value: object) -> None:
-    """Print ``value`` as one JSON document: dataclasses as objects, moments as ISO 8601 in UTC."""
+    """Print ``value`` as one JSON document: dataclasses as objects, moments as ISO 8601 in UTC, days too."""
     click.echo(json.dumps(value, indent=2, default=_json_value))
 
 
@@ -78,6 +78,8 @@ def _json_value(value: object) -> object:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Mapping):

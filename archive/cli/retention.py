@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import click
 
 from archive.cli import PARTLY_DONE
+from archive.cli.sweeping import explain_study, sweep_studies
 from retention_rules.errors import InvalidFacts
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ _BATCH = 64
 @click.group("retention")
 def command() -> None:
     """Ask until when studies are kept, and why."""
+
+
+command.add_command(sweep_studies)
+command.add_command(explain_study)
 
 
 @command.command("assess")

@@ -61,7 +61,15 @@ _MOVE: Final = insert_into(
 
 _PROJECTIONS: Final = (
     *("disposal_approval", "disposal_item", "disposal_list", "tombstone", "hold_scope", "hold", "account"),
-    *("death_candidate", "patient_link", "patient_fact", "hl7_message", "assessment", "ledger_position"),
+    *(
+        "death_candidate",
+        "patient_link",
+        "patient_fact",
+        "hl7_message",
+        "assessment",
+        "assessment_mark",
+        "ledger_position",
+    ),
 )
 """In an order in which nothing emptied is still referred to."""
 

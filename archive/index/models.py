@@ -332,8 +332,6 @@ assessment = Table(
     _text("rule", required=False),
     _text("blocked_by"),
     _text("reassess_on", required=False),
-    _text("facts"),
-    _text("reading"),
     _text("schedule_version"),
     _text("assessed_at"),
     _text("error", required=False),
@@ -345,17 +343,23 @@ Index(None, assessment.c.is_stale)
 Index(None, assessment.c.site, assessment.c.eligible_on)
 Index(None, assessment.c.reassess_on)
 
+assessment_mark = Table(
+    "assessment_mark",
+    metadata,
+    Column("id", BIG, CheckConstraint("id = 1", name="single"), primary_key=True, autoincrement=False),
+    _big("instance_id"),
+    _text("versions"),
+)
+
 sweep = Table(
     "sweep",
     metadata,
     _id(),
     _text("as_of"),
     _text("site", required=False),
-    _text("started_at"),
-    _text("ended_at", required=False),
-    _text("started_by"),
-    _text("cursor", required=False),
-    _text("summary", required=False),
+    _text("at"),
+    _text("by"),
+    _text("summary"),
 )
 
 account = Table(

@@ -67,6 +67,8 @@ finess = "970000006"
 calling_ae_titles = ["CT1", "MR1"]
 hl7_facilities = ["CHU-X", "GAM|HOP-Y"]
 ipp_authorities = ["CHU-X"]
+retention_years = 30
+reading = "statute"
 
 [[sites]]
 name = "Clinique Sainte-Anne"

@@ -22,6 +22,10 @@ FIELDS = {
     "seconds": 3,
     "what": "a PDU",
     "sequence": 4,
+    "limit_bytes": 5,
+    "number": 6,
+    "hold_id": "H-2026-0001",
+    "study_instance_uid": "1.2.3",
 }
 
 

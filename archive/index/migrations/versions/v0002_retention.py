@@ -24,6 +24,7 @@ def upgrade() -> None:
     _create_hold_scope()
     _create_death_candidate()
     _create_assessment()
+    _create_assessment_mark()
     _create_sweep()
     _create_account()
     _create_disposal_list()
@@ -153,8 +154,6 @@ def _create_assessment() -> None:
         sa.Column("rule", TEXT, nullable=True),
         sa.Column("blocked_by", TEXT, nullable=False),
         sa.Column("reassess_on", TEXT, nullable=True),
-        sa.Column("facts", TEXT, nullable=False),
-        sa.Column("reading", TEXT, nullable=False),
         sa.Column("schedule_version", TEXT, nullable=False),
         sa.Column("assessed_at", TEXT, nullable=False),
         sa.Column("error", TEXT, nullable=True),
@@ -168,17 +167,26 @@ def _create_assessment() -> None:
     op.create_index("ix_assessment_site_eligible_on", "assessment", ["site", "eligible_on"])
 
 
+def _create_assessment_mark() -> None:
+    op.create_table(
+        "assessment_mark",
+        sa.Column("id", BIG, nullable=False, autoincrement=False),
+        sa.Column("instance_id", BIG, nullable=False),
+        sa.Column("versions", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_assessment_mark"),
+        sa.CheckConstraint("id = 1", name="ck_assessment_mark_single"),
+    )
+
+
 def _create_sweep() -> None:
     op.create_table(
         "sweep",
         sa.Column("id", BIG, sa.Identity(), nullable=False),
         sa.Column("as_of", TEXT, nullable=False),
         sa.Column("site", TEXT, nullable=True),
-        sa.Column("started_at", TEXT, nullable=False),
-        sa.Column("ended_at", TEXT, nullable=True),
-        sa.Column("started_by", TEXT, nullable=False),
-        sa.Column("cursor", TEXT, nullable=True),
-        sa.Column("summary", TEXT, nullable=True),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("by", TEXT, nullable=False),
+        sa.Column("summary", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_sweep"),
     )
 
@@ -286,7 +294,7 @@ def _create_hl7_message() -> None:
         sa.Column("says", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_hl7_message"),
     )
-    op.create_index("ix_hl7_message_outcome", "hl7_message", ["outcome"])
     op.create_index("ix_hl7_message_control_id", "hl7_message", ["control_id"])
-    op.create_index("ix_hl7_message_site_visit", "hl7_message", ["site", "visit"])
+    op.create_index("ix_hl7_message_outcome", "hl7_message", ["outcome"])
     op.create_index("ix_hl7_message_site_patient_id", "hl7_message", ["site", "patient_id"])
+    op.create_index("ix_hl7_message_site_visit", "hl7_message", ["site", "visit"])
