@@ -296,7 +296,7 @@ class Settings(BaseSettings):
 
     @property
     def ledger_folder(self) -> Path:
-        """Return where facts, holds, disposals and accounts are kept: back it up with the objects."""
+        """Return where facts, holds and accounts are kept: back it up with the objects."""
         return self.home / "ledger"
 
     @property

@@ -60,7 +60,7 @@ _MOVE: Final = insert_into(
 
 
 _PROJECTIONS: Final = (
-    *("disposal_approval", "disposal_item", "disposal_list", "tombstone", "hold_scope", "hold", "account"),
+    *("hold_scope", "hold", "account"),
     *(
         "death_candidate",
         "patient_link",

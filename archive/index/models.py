@@ -375,68 +375,6 @@ account = Table(
     _text("disabled_at", required=False),
 )
 
-disposal_list = Table(
-    "disposal_list",
-    metadata,
-    Column("list_id", TEXT, primary_key=True),
-    _text("site"),
-    Column(
-        "state",
-        TEXT,
-        CheckConstraint("state IN ('listed', 'approved', 'destroying', 'destroyed', 'cancelled')", name="state"),
-        nullable=False,
-    ),
-    _text("as_of"),
-    _text("proposed_by"),
-    _text("proposed_at"),
-    _text("waiting_until", required=False),
-    _text("certificate", required=False),
-)
-Index(None, disposal_list.c.state)
-
-disposal_item = Table(
-    "disposal_item",
-    metadata,
-    _id(),
-    Column("list_id", TEXT, ForeignKey("disposal_list.list_id"), nullable=False),
-    _text("study_instance_uid"),
-    Column(
-        "state",
-        TEXT,
-        CheckConstraint("state IN ('listed', 'refused', 'sent_back', 'destroying', 'destroyed')", name="state"),
-        nullable=False,
-    ),
-    _text("line"),
-    _text("reason", required=False),
-    UniqueConstraint("list_id", "study_instance_uid"),
-)
-Index(None, disposal_item.c.study_instance_uid)
-
-disposal_approval = Table(
-    "disposal_approval",
-    metadata,
-    _id(),
-    Column("list_id", TEXT, ForeignKey("disposal_list.list_id"), nullable=False),
-    _text("role"),
-    _text("account"),
-    _text("reference", required=False),
-    _text("approved_at"),
-    UniqueConstraint("list_id", "role"),
-)
-
-tombstone = Table(
-    "tombstone",
-    metadata,
-    Column("sop_instance_uid", TEXT, primary_key=True),
-    _text("study_instance_uid"),
-    _text("series_instance_uid"),
-    _text("sop_class_uid"),
-    _digest("dataset_sha256"),
-    _text("list_id"),
-    _text("destroyed_at"),
-)
-Index(None, tombstone.c.study_instance_uid)
-
 hl7_message = Table(
     "hl7_message",
     metadata,

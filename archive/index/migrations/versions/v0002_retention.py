@@ -1,4 +1,4 @@
-"""The tables of retention, from the ledger to the tombstones; must not import anything of the product."""
+"""The tables of retention, from the ledger to the sweeps; must not import anything of the product."""
 
 from __future__ import annotations
 
@@ -27,10 +27,6 @@ def upgrade() -> None:
     _create_assessment_mark()
     _create_sweep()
     _create_account()
-    _create_disposal_list()
-    _create_disposal_item()
-    _create_disposal_approval()
-    _create_tombstone()
     _create_hl7_message()
 
 
@@ -204,75 +200,6 @@ def _create_account() -> None:
         sa.Column("disabled_at", TEXT, nullable=True),
         sa.PrimaryKeyConstraint("name", name="pk_account"),
     )
-
-
-def _create_disposal_list() -> None:
-    op.create_table(
-        "disposal_list",
-        sa.Column("list_id", TEXT, nullable=False),
-        sa.Column("site", TEXT, nullable=False),
-        sa.Column("state", TEXT, nullable=False),
-        sa.Column("as_of", TEXT, nullable=False),
-        sa.Column("proposed_by", TEXT, nullable=False),
-        sa.Column("proposed_at", TEXT, nullable=False),
-        sa.Column("waiting_until", TEXT, nullable=True),
-        sa.Column("certificate", TEXT, nullable=True),
-        sa.PrimaryKeyConstraint("list_id", name="pk_disposal_list"),
-        sa.CheckConstraint(
-            "state IN ('listed', 'approved', 'destroying', 'destroyed', 'cancelled')", name="ck_disposal_list_state"
-        ),
-    )
-    op.create_index("ix_disposal_list_state", "disposal_list", ["state"])
-
-
-def _create_disposal_item() -> None:
-    op.create_table(
-        "disposal_item",
-        sa.Column("id", BIG, sa.Identity(), nullable=False),
-        sa.Column("list_id", TEXT, nullable=False),
-        sa.Column("study_instance_uid", TEXT, nullable=False),
-        sa.Column("state", TEXT, nullable=False),
-        sa.Column("line", TEXT, nullable=False),
-        sa.Column("reason", TEXT, nullable=True),
-        sa.PrimaryKeyConstraint("id", name="pk_disposal_item"),
-        sa.CheckConstraint(
-            "state IN ('listed', 'refused', 'sent_back', 'destroying', 'destroyed')", name="ck_disposal_item_state"
-        ),
-        sa.ForeignKeyConstraint(["list_id"], ["disposal_list.list_id"], name="fk_disposal_item_list_id"),
-        sa.UniqueConstraint("list_id", "study_instance_uid", name="uq_disposal_item_list_id_study_instance_uid"),
-    )
-    op.create_index("ix_disposal_item_study_instance_uid", "disposal_item", ["study_instance_uid"])
-
-
-def _create_disposal_approval() -> None:
-    op.create_table(
-        "disposal_approval",
-        sa.Column("id", BIG, sa.Identity(), nullable=False),
-        sa.Column("list_id", TEXT, nullable=False),
-        sa.Column("role", TEXT, nullable=False),
-        sa.Column("account", TEXT, nullable=False),
-        sa.Column("reference", TEXT, nullable=True),
-        sa.Column("approved_at", TEXT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_disposal_approval"),
-        sa.ForeignKeyConstraint(["list_id"], ["disposal_list.list_id"], name="fk_disposal_approval_list_id"),
-        sa.UniqueConstraint("list_id", "role", name="uq_disposal_approval_list_id_role"),
-    )
-
-
-def _create_tombstone() -> None:
-    op.create_table(
-        "tombstone",
-        sa.Column("sop_instance_uid", TEXT, nullable=False),
-        sa.Column("study_instance_uid", TEXT, nullable=False),
-        sa.Column("series_instance_uid", TEXT, nullable=False),
-        sa.Column("sop_class_uid", TEXT, nullable=False),
-        sa.Column("dataset_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("list_id", TEXT, nullable=False),
-        sa.Column("destroyed_at", TEXT, nullable=False),
-        sa.PrimaryKeyConstraint("sop_instance_uid", name="pk_tombstone"),
-        sa.CheckConstraint("length(dataset_sha256) = 32", name="ck_tombstone_dataset_sha256_size"),
-    )
-    op.create_index("ix_tombstone_study_instance_uid", "tombstone", ["study_instance_uid"])
 
 
 def _create_hl7_message() -> None:
