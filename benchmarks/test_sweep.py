@@ -79,7 +79,7 @@ def test_everything_is_assessed_and_stored(benchmark: Benchmark, record: Record,
 
 
 def test_a_dry_run_over_everything(benchmark: Benchmark, record: Record, size: Size, home: Path) -> None:
-    """A dry run over a million assessed studies, one in fifty due and each of those judged again, takes 10 s at most."""
+    """A dry run over a million assessed studies, one in fifty due and judged again, takes 10 s at most."""
     sweep(home)
     due = _studies(size) // 50
     day = _day_on_which_are_due(home / "index.db", due)
