@@ -37,7 +37,7 @@ from archive.hl7.messages import text_of
 from archive.hl7.receiver import Receiver, read
 from archive.hl7.translate import Establishment
 from archive.index import journal
-from archive.index.session import Database
+from archive.index.session import MAPPED_BYTES, Database
 from archive.services.adopt import Adopt
 from archive.services.assess import Assessments, Assessor, SiteRules
 from archive.services.clock_trust import beat
@@ -93,12 +93,12 @@ class Core:
 
 
 @contextmanager
-def open_core(settings: Settings) -> Iterator[Core]:
+def open_core(settings: Settings, *, mapped_bytes: int = MAPPED_BYTES) -> Iterator[Core]:
     """Open the index and the storage of a home; seal and sync at the end."""
     disk = OsDisk(direct=settings.storage.direct_io)
     for folder in (settings.hot_folder, settings.quarantine_folder):
         disk.make_folder(folder)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, mapped_bytes=mapped_bytes)
     try:
         database.migrate()
         core = _core(settings, disk, database)
@@ -306,7 +306,8 @@ def _keep_house(core: Core, over: threading.Event) -> None:
 def open_existing(settings: Settings) -> Iterator[Core]:
     """Open the archive of a home that is there: looking at one must not make one. Raises ConfigError."""
     check_home(settings)
-    with open_core(settings) as core:
+    # A command that reads all of the index once gains nothing by mapping it, and would seem to need all that memory.
+    with open_core(settings, mapped_bytes=0) as core:
         yield core
 
 

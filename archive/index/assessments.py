@@ -7,9 +7,9 @@ the rules. New studies and instances are found by their ids, so that taking an i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from archive.index.records import to_text
 from archive.index.session import Connection
@@ -18,8 +18,7 @@ from archive.index.statements import Statement, insert_into
 _INSTANCES_AT_ONCE: Final = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class AssessmentRow:
+class AssessmentRow(NamedTuple):
     """One study's conclusion; dates are ISO texts, ``blocked_by`` is joined by spaces, ``error`` sets it aside.
 
     ``reassess_on`` is the day on which it may change by itself; sizes count every copy, in bytes.
@@ -52,7 +51,7 @@ class Total:
     size_bytes: int
 
 
-_COLUMNS: Final = tuple(AssessmentRow.__dataclass_fields__)
+_COLUMNS: Final = AssessmentRow._fields
 _UPDATED: Final = ", ".join(f"{name} = excluded.{name}" for name in (*_COLUMNS[1:], "assessed_at", "is_stale"))
 _STORE: Final = insert_into(
     "assessment",
@@ -138,7 +137,7 @@ def count_stale(connection: Connection) -> int:
 def store(connection: Connection, rows: Sequence[AssessmentRow], at: datetime) -> None:
     """Keep conclusions; they are no longer stale."""
     if rows:
-        _STORE.run_many(connection, [(*astuple(row), to_text(at), 0) for row in rows])
+        _STORE.run_many(connection, [(*row, to_text(at), 0) for row in rows])
 
 
 def forget(connection: Connection, study_instance_uids: Sequence[str]) -> None:

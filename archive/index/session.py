@@ -25,6 +25,7 @@ from archive.errors import ArchiveError, IndexUnavailable
 __all__ = ["Connection", "Database", "IndexRefused", "driver_of"]
 
 BUSY_SECONDS: Final = 30
+MAPPED_BYTES: Final = 1 << 30
 _KEPT: Final = 8
 _WRITER_LOCK: Final = 0x6472696D  # "drim": the advisory lock of PostgreSQL that one writer holds
 _SQLITE_PRAGMAS: Final = (
@@ -32,7 +33,6 @@ _SQLITE_PRAGMAS: Final = (
     "PRAGMA synchronous=NORMAL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-65536",
-    "PRAGMA mmap_size=1073741824",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA wal_autocheckpoint=4000",
     "PRAGMA journal_size_limit=67108864",
@@ -61,11 +61,11 @@ class Database:
     """One index database, shared by all threads of a process.
 
     ``url`` is ``sqlite:///path`` or ``postgresql://…``. Reads use a pool of ``pool_size`` connections (twice as many
-    in a rush), writes a connection of their own. Every method raises IndexUnavailable when the database does not
+    in a rush), writes a connection of their own. ``mapped_bytes`` of an SQLite file are read through mapped memory. Every method raises IndexUnavailable when the database does not
     answer and IndexRefused when it refuses a value; neither carries a value of the index.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 16) -> None:
+    def __init__(self, url: str, *, pool_size: int = 16, mapped_bytes: int = MAPPED_BYTES) -> None:
         target = make_url(url)
         self.dialect = target.get_backend_name()
         assert self.dialect in ("sqlite", "postgresql"), "the index runs on SQLite or PostgreSQL"
@@ -74,6 +74,9 @@ class Database:
         self._kept: list[Connection] = []
         self._readers = _engine(target, size=pool_size, overflow=pool_size, is_reader=True)
         self._writer = _engine(target, size=1, overflow=0, is_reader=False)
+        if self._wal is not None:
+            for engine in (self._readers, self._writer):
+                _map(engine, mapped_bytes)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -229,6 +232,15 @@ def _prepare_sqlite(engine: Engine, *, is_reader: bool) -> None:
             driver.execute(pragma).fetchall()
         if is_reader:
             driver.execute("PRAGMA query_only=ON")
+
+    event.listen(engine, "connect", prepare)
+
+
+def _map(engine: Engine, size_bytes: int) -> None:
+    """Let SQLite read so much of its file through mapped memory, which counts as the process's own."""
+
+    def prepare(driver: sqlite3.Connection, _record: object) -> None:
+        driver.execute(f"PRAGMA mmap_size={size_bytes}").fetchall()
 
     event.listen(engine, "connect", prepare)
 
