@@ -61,8 +61,9 @@ class Database:
     """One index database, shared by all threads of a process.
 
     ``url`` is ``sqlite:///path`` or ``postgresql://…``. Reads use a pool of ``pool_size`` connections (twice as many
-    in a rush), writes a connection of their own. ``mapped_bytes`` of an SQLite file are read through mapped memory. Every method raises IndexUnavailable when the database does not
-    answer and IndexRefused when it refuses a value; neither carries a value of the index.
+    in a rush), writes a connection of their own. ``mapped_bytes`` of an SQLite file are read through mapped memory.
+    Every method raises IndexUnavailable when the database does not answer and IndexRefused when it refuses a value;
+    neither carries a value of the index.
     """
 
     def __init__(self, url: str, *, pool_size: int = 16, mapped_bytes: int = MAPPED_BYTES) -> None:
