@@ -363,10 +363,11 @@ class OfflineArchive:
             return importer.run(paths, progress)
 
     def verify_audit(self) -> AuditReport:
-        """Check the chain of the whole journal; raise AuditBroken at the first break."""
+        """Check the chains of the whole journal and the whole ledger; raise AuditBroken or LedgerBroken at a break."""
         with self._open() as core, core.database.read() as connection:
             entries, head = audit.verify(journal.iter_entries(connection))
-            return AuditReport(entries=entries, head=head.hex())
+            events, last = core.ledger.files.verify()
+            return AuditReport(entries=entries, head=head.hex(), ledger_events=events, ledger_head=last.hex())
 
     def iter_audit(self, event: str | None, limit: int) -> Iterator[AuditItem]:
         """Stream the latest ``limit`` entries, oldest first, of one kind of event or of all (None)."""

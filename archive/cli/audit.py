@@ -24,13 +24,14 @@ def command() -> None:
 @json_option
 @with_settings
 def verify(settings: Settings, as_json: bool) -> None:
-    """Check the hash chain of the whole journal."""
+    """Check the hash chains of the whole journal and of the ledger."""
     with offline(settings) as archive:
         report = archive.verify_audit()
     if as_json:
         print_json(report)
     else:
-        print_pairs({"entries": report.entries, "head": report.head})
+        ledger = {"ledger events": report.ledger_events, "ledger head": report.ledger_head}
+        print_pairs({"entries": report.entries, "head": report.head, **ledger})
 
 
 @command.command("list")

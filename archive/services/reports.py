@@ -95,6 +95,8 @@ class AuditReport:
 
     entries: int
     head: str
+    ledger_events: int = 0
+    ledger_head: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class FakeOffline:
     verify_report: VerifyReport = field(default_factory=lambda: VerifyReport(12, (), ()))
     rebuild_report: RebuildReport = field(default_factory=lambda: RebuildReport(12, 1, ()))
     import_report: ImportReport = field(default_factory=lambda: ImportReport(3, 2, 0, (), 1))
-    audit_report: AuditReport = field(default_factory=lambda: AuditReport(9, "ab" * 32))
+    audit_report: AuditReport = field(default_factory=lambda: AuditReport(9, "ab" * 32, 4, "cd" * 32))
     audit_items: Sequence[AuditItem] = ()
     quarantine_items: Sequence[QuarantineItem] = ()
     error: BaseException | None = None

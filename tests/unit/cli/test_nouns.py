@@ -157,8 +157,10 @@ class TestAudit:
 
     def test_whole_chain_is_told_with_its_head(self, drimbox: Drimbox, archive: FakeOffline) -> None:
         """A chain that holds is told with its length and the hash that seals it."""
-        assert values(drimbox("audit", "verify").stdout) == {"entries": "9", "head": "ab" * 32}
-        assert json.loads(drimbox_json(drimbox, archive, "audit", "verify")) == {"entries": 9, "head": "ab" * 32}
+        ledger = {"ledger events": "4", "ledger head": "cd" * 32}
+        assert values(drimbox("audit", "verify").stdout) == {"entries": "9", "head": "ab" * 32, **ledger}
+        report = {"entries": 9, "head": "ab" * 32, "ledger_events": 4, "ledger_head": "cd" * 32}
+        assert json.loads(drimbox_json(drimbox, archive, "audit", "verify")) == report
 
     def test_broken_chain_is_19(self, drimbox: Drimbox, archive: FakeOffline) -> None:
         """A chain that does not hold is told with the entry, and has an exit code of its own."""
