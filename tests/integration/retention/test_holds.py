@@ -51,8 +51,8 @@ def store_assessments(database: Database) -> None:
     change(database, "DELETE FROM assessment")
     change(
         database,
-        "INSERT INTO assessment (study_instance_uid, site, blocked_by, facts, reading, schedule_version, assessed_at, "
-        "is_stale, instances, size_bytes) SELECT study_instance_uid, site, '', '{}', '', '', '', 0, 1, 1 FROM study",
+        "INSERT INTO assessment (study_instance_uid, site, blocked_by, schedule_version, assessed_at, "
+        "is_stale, instances, size_bytes) SELECT study_instance_uid, site, '', '', '', 0, 1, 1 FROM study",
     )
 
 
