@@ -84,8 +84,8 @@ class LedgerFiles:
         if position.file and name != position.file:
             self.disk.append(self.root / position.file, b"", position.offset_bytes)  # no torn tail but in the last file
         lines, previous = [], position.hash
-        for event in events:
-            line = _line(event, previous)
+        for left, event in zip(range(len(events) - 1, -1, -1), events, strict=True):
+            line = _line(event, previous, left)
             previous = hashlib.sha256(line).digest()
             lines.append(line + b"\n")
         data = b"".join(lines)
@@ -93,6 +93,15 @@ class LedgerFiles:
         return Position(events[-1].sequence, previous, name, offset + len(data))
 
     def _iter_after(self, position: Position) -> Iterator[tuple[Event, Position]]:
+        """Yield whole acts: one of which a power cut kept only the first events happened to nobody."""
+        act: list[tuple[Event, Position]] = []
+        for event, after, left in self._iter_lines(position):
+            act.append((event, after))
+            if left == 0:
+                yield from act
+                act = []
+
+    def _iter_lines(self, position: Position) -> Iterator[tuple[Event, Position, int]]:
         names = [name for name in self.disk.names(self.root) if name.endswith(_SUFFIX) and name >= position.file]
         if position.file and position.file not in names:
             raise LedgerBroken(sequence=position.sequence, reason=f"{position.file} is missing")
@@ -104,12 +113,13 @@ class LedgerFiles:
             if size == skip:
                 continue
             for line in self._lines(self.root / name, skip):
-                event = _event(line, position, is_last_file=name == names[-1])
-                if event is None:
+                found = _event(line, position, is_last_file=name == names[-1])
+                if found is None:
                     return
+                event, left = found
                 end = (position.offset_bytes if name == position.file else 0) + len(line)
                 position = Position(event.sequence, hashlib.sha256(line.rstrip(b"\n")).digest(), name, end)
-                yield event, position
+                yield event, position, left
 
     def _lines(self, path: Path, skip: int) -> Iterator[bytes]:
         """Yield lines with their ends; the last may have none."""
@@ -163,7 +173,8 @@ class Ledger:
             return self.files.catch_up(connection).sequence - before
 
 
-def _line(event: Event, previous: bytes) -> bytes:
+def _line(event: Event, previous: bytes, left: int) -> bytes:
+    """Return an event's line; ``left`` events of the same act follow it."""
     value = {
         "sequence": event.sequence,
         "at": to_text(event.at),
@@ -171,16 +182,17 @@ def _line(event: Event, previous: bytes) -> bytes:
         "actor": event.actor,
         "data": event.data,
         "previous": previous.hex(),
+        "left": left,
     }
     return json.dumps(value, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _event(line: bytes, position: Position, *, is_last_file: bool) -> Event | None:
-    """Return the event of a line; None for a tail that a power cut left, which nobody was told of."""
+def _event(line: bytes, position: Position, *, is_last_file: bool) -> tuple[Event, int] | None:
+    """Return the event of a line, and how many of its act follow; None for a tail that a power cut left."""
     try:
         value = json.loads(line)
         event = Event(value["sequence"], from_text(value["at"]), value["kind"], value["actor"], value["data"])
-        previous = bytes.fromhex(value["previous"])
+        previous, left = bytes.fromhex(value["previous"]), int(value["left"])
     except (ValueError, KeyError, TypeError) as exc:
         if is_last_file and (not line.endswith(b"\n") or not line.strip(b"\0\n")):
             return None
@@ -191,7 +203,7 @@ def _event(line: bytes, position: Position, *, is_last_file: bool) -> Event | No
         raise LedgerBroken(sequence=position.sequence + 1, reason="a line does not follow the one before it")
     if event.kind not in table.APPLY:
         raise LedgerBroken(sequence=event.sequence, reason=f"an event {event.kind!r}, of a newer version")
-    return event
+    return event, left
 
 
 def _entry(event: Event, draft: Draft) -> Entry:

@@ -213,3 +213,19 @@ def test_two_processes_take_turns(ledger: Ledger, url: str) -> None:
         other.database.close()
     assert ledger.files.verify()[0] == 8
     assert len(visits(ledger)) == 8
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_an_act_of_which_a_part_was_written_never_happened(ledger: Ledger, kept: int) -> None:
+    """A power cut within an act: none of its events is applied, and the next act takes their place."""
+    record(ledger, visit(1))
+    before = files(ledger)[0].read_bytes()
+    cut = Ledger(LedgerFiles(CutBeforeCommit(), ledger.files.root), ledger.database, ledger.clock)
+    with pytest.raises(Interrupted):
+        record(cut, visit(2), visit(3), visit(4))
+    lines = files(ledger)[0].read_bytes()[len(before) :].splitlines(keepends=True)
+    files(ledger)[0].write_bytes(before + b"".join(lines[:kept]))
+    assert ledger.catch_up() == 0
+    record(ledger, visit(5))
+    assert visits(ledger) == ["2020-01-01", "2020-01-05"]
+    assert ledger.files.verify()[0] == 2
