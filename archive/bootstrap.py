@@ -31,7 +31,7 @@ from archive.dimse.recorder import AssociationRecorder
 from archive.dimse.requestor import Connect, Destination, request_association
 from archive.dimse.server import Handler, Server
 from archive.dimse.store import StoreHandler
-from archive.errors import ArchiveError, ConfigError
+from archive.errors import ArchiveError, ClockNotTrusted, ConfigError
 from archive.hl7.listener import Listener
 from archive.hl7.messages import text_of
 from archive.hl7.receiver import Receiver, read
@@ -39,8 +39,8 @@ from archive.hl7.translate import Establishment
 from archive.index import journal
 from archive.index.session import MAPPED_BYTES, Database
 from archive.services.adopt import Adopt
-from archive.services.assess import Assessments, Assessor, SiteRules
-from archive.services.clock_trust import beat
+from archive.services.assess import Assessor, rules_of
+from archive.services.clock_trust import ClockTrust
 from archive.services.commitment import CommitmentReporter, Commitments
 from archive.services.committer import Committer
 from archive.services.find import Find
@@ -64,13 +64,13 @@ from archive.services.reports import (
 )
 from archive.services.retrieve import Retrieve
 from archive.services.status import Status
-from retention_rules.loader import load_schedule
 from tiering.disk import OsDisk
 from tiering.landing import LandingArea
 
 _MIB = 1024 * 1024
 _GRACE_SECONDS = 5.0
 _HOUR = 3600
+_SETTLE_SECONDS = 30
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _CONNECT_SECONDS = 10.0
 _log = logs.get(__name__)
@@ -263,13 +263,9 @@ def _configured(settings: Settings) -> Entry:
     return Entry(at=utc_now(), event="configured", actor="drimbox", body={"settings": json.dumps(settings.masked())})
 
 
-def assessments_of(core: Core) -> Assessments:
-    """Return the assessments of an archive by the rules of its sites."""
-    rules = {
-        site.name: SiteRules(load_schedule(site.regime, site.retention_settings), site.reading)
-        for site in core.settings.sites
-    }
-    return Assessments(core.database, Assessor(rules, SiteRules(load_schedule("hospital"))), utc_now)
+def assessor_of(core: Core) -> Assessor:
+    """Return what assesses an archive's studies, by the rules of its sites."""
+    return Assessor(core.database, rules_of(core.settings.sites), core.ledger.clock)
 
 
 def _wait_for_signal(core: Core) -> None:
@@ -287,16 +283,31 @@ def _wait_for_signal(core: Core) -> None:
 
 
 def _keep_house(core: Core, over: threading.Event) -> None:
-    """Every second: sync what was committed, so that little is left for the next start. Every hour: note the time."""
+    """Every second: sync what was committed, so that little is left for the next start. Twice a minute: settle."""
+    settle = _settler(core)
     for second in itertools.count(1):
         if over.wait(1.0):
             return
         try:
             core.committer.sync()
-            if second % _HOUR == 0:
-                beat(core.database, core.committer, utc_now())
+            if second % _SETTLE_SECONDS == 0:
+                settle()
+        except ClockNotTrusted as exc:
+            if second % _HOUR < _SETTLE_SECONDS:
+                _log.error("clock_not_trusted", exc_info=exc)
         except ArchiveError as exc:
             _log.warning("housekeeping_failed", exc_info=exc)
+
+
+def _settler(core: Core) -> Callable[[], None]:
+    """Return what notes that the clock is right and assesses what arrived or changed; ClockNotTrusted: neither."""
+    clock, assessor = ClockTrust(core.ledger), assessor_of(core)
+
+    def settle() -> None:
+        clock.observe()
+        assessor.settle()
+
+    return settle
 
 
 # ---- offline -----------------------------------------------------------------------------------------------------

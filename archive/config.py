@@ -180,7 +180,11 @@ class LogSettings(_Section):
 
 
 class Site(_Section):
-    """An establishment that owns studies; ``regime`` chooses its retention law (R.1112-7 CSP, or private practice)."""
+    """An establishment that owns studies; ``regime`` chooses its retention law (R.1112-7 CSP, or private practice).
+
+    ``retention_years`` lengthens the base period (a private site may shorten it to the UNCAM's five years);
+    ``reading``: where two official sources differ keep longer (prudent), or apply the statute alone.
+    """
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")
     regime: Literal["hospital", "private"] = "hospital"

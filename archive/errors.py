@@ -31,11 +31,12 @@ ArchiveError
 ├── FactError                       facts cannot be taken in
 │   ├── InvalidFact                 ├── UnreadableFacts
 │   └── NoSuchFact
+├── HoldError                       a hold cannot be placed, reviewed or lifted
+│   ├── InvalidHold                 ├── NothingToHold
+│   └── NoSuchHold
+├── ClockNotTrusted                 the server's clock cannot be right: nothing that depends on the day is done
 ├── NoSuchStudy                     a study that is asked about is not here
-├── ClockNotTrusted                 the server's clock jumped
-└── HoldError                       a hold cannot be placed, reviewed or lifted
-    ├── InvalidHold                 ├── NothingToHold
-    └── NoSuchHold
+└── SweepRefused                    a sweep cannot be made so
 
 The class docstring is the message; it is formatted with the exception's own fields.
 """
@@ -281,7 +282,7 @@ class NoSuchHold(HoldError):
 
 
 class ClockNotTrusted(ArchiveError):
-    """The clock is not believed: {reason}. Set it right; or, if it is right, say so with --trust-clock."""
+    """The clock is not believed: it says {now}, {reason}. Set it; if it is right, say so with --trust-clock."""
 
     exit_code = 25
 
@@ -290,3 +291,9 @@ class NoSuchStudy(ArchiveError):
     """There is no study {study_instance_uid} in the archive."""
 
     exit_code = 26
+
+
+class SweepRefused(ArchiveError):
+    """No sweep was made: {reason}."""
+
+    exit_code = 27

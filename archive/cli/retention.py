@@ -1,6 +1,7 @@
 """``drimbox retention``: until when is a study kept, and why; must not work it out itself.
 
-``assess`` is the machine contract: it needs no archive and no home, and streams.
+``assess`` is the machine contract: it needs no archive and no home, and streams. ``sweep`` and ``explain`` have
+modules of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import click
 
 from archive.cli import PARTLY_DONE
-from archive.cli.sweeping import explain_study, sweep_studies
+from archive.cli.explaining import explain
+from archive.cli.sweeping import sweep
 from retention_rules.errors import InvalidFacts
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ def command() -> None:
     """Ask until when studies are kept, and why."""
 
 
-command.add_command(sweep_studies)
-command.add_command(explain_study)
+command.add_command(sweep)
+command.add_command(explain)
 
 
 @command.command("assess")

@@ -1,69 +1,85 @@
-"""``drimbox retention sweep`` and ``explain``: the whole archive at a glance, one study in full; must not decide."""
+"""``drimbox retention sweep``: what is due, what will be, what blocks; must not count or dispose of anything."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from archive.cli import PARTLY_DONE
 from archive.cli.options import acting_as, json_option, opened, with_settings
 from archive.cli.output import print_json, print_pairs, print_table, progress_bar, size_text
+from archive.cli.sites import site_of, sites_of
 
 if TYPE_CHECKING:
     from archive.bootstrap import Core
     from archive.config import Settings
     from archive.services.accounts import Account
-    from archive.services.sweep import Amount, SweepReport
+    from archive.services.sweep import RuleYear, SweepReport, Total, Wanted
 
-_DAY = click.DateTime(["%Y-%m-%d"])
+_SHOWN = 10
 
 
 @click.command("sweep")
-@click.option("--as-of", type=_DAY, help="Look as of another day; nothing is kept of that.")
-@click.option("--site", help="Only this establishment.")
-@click.option("--max", "max_due", type=click.IntRange(min=1), default=50, show_default=True, help="List so many due.")
-@click.option("--apply", "is_kept", is_flag=True, help="Keep the sweep, so that the next tells what changed.")
-@click.option(
-    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw the forecast into this SVG file."
-)
-@click.option("--trust-clock", is_flag=True, help="The clock was compared and is right (needs --as).")
+@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="A day to simulate, today or later.")
+@click.option("--site", help="Report on one site  [default: all]")
+@click.option("--apply", "is_applied", is_flag=True, help="Store the assessments and the sweep; takes --as.")
+@click.option("--max", "most", type=click.IntRange(min=1), help="Assess so many studies at most in this run.")
+@click.option("--trust-clock", is_flag=True, help="Say that the server's clock is right; takes --as.")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Write the forecast to FILE.svg.")
+@click.option("--lang", "language", type=click.Choice(["fr", "en"]), default="fr", show_default=True, help="Of it.")
 @json_option
 @with_settings
 @acting_as("operator", "archivist", is_optional=True)
-def sweep_studies(settings: Settings, who: Account | None, **options: Any) -> None:
-    """Tell what is due, what is kept until when by which rule, and what will be due. Deletes nothing."""
-    from archive.bootstrap import assessments_of
-    from archive.clock import utc_now
-    from archive.services.clock_trust import vouch
-    from archive.services.sweep import Sweep, as_mapping
+def sweep(settings: Settings, who: Account | None, as_json: bool, **options: Any) -> None:
+    """Print what is due, by rule and year, what blocks and what changed; a dry run unless --apply."""
+    from archive.services.sweep import Wanted
 
-    today = utc_now().date()
-    as_of = today if options["as_of"] is None else options["as_of"].date()
-    _check(settings, who, options, is_today=as_of == today)
+    picture, as_of, site = options["picture"], options["as_of"], options["site"]
+    if picture is not None and picture.suffix.lower() != ".svg":
+        raise click.UsageError("--picture takes a file that ends in .svg; every browser shows and prints it")
+    if (options["is_applied"] or options["trust_clock"]) and who is None:
+        raise click.UsageError("--apply and --trust-clock take --as NAME: the journal says who did it")
+    if options["is_applied"] and sites_of(settings, who) != sites_of(settings, None):
+        raise click.UsageError("a sweep assesses every site: --apply takes an account for all of them")
+    wanted = Wanted(
+        None if as_of is None else as_of.date(),
+        None if site is None else site_of(settings, site),
+        options["most"],
+    )
     with opened(settings) as core:
-        if options["trust_clock"] and who is not None:
-            vouch(core.committer, utc_now(), who.name)
-        sweep = Sweep(assessments_of(core), as_of, options["site"], options["max_due"])
-        with progress_bar("assessing") as progress:
-            report = sweep.run(progress, keep_by=who.name if options["is_kept"] and who is not None else None)
-    if options["picture"] is not None:
-        _draw(report, options["picture"])
-    if options["as_json"]:
-        print_json(as_mapping(report))
+        report = _swept(core, wanted, who, options)
+    if picture is not None:
+        from archive.cli.picture import forecast_svg
+
+        picture.write_text(forecast_svg(report, options["language"]), encoding="utf-8")
+    if as_json:
+        print_json(_item(report))
     else:
         _print(report)
+    if not report.is_complete or report.set_aside.studies:
+        raise click.exceptions.Exit(PARTLY_DONE)
 
 
-def _check(settings: Settings, who: Account | None, options: dict[str, Any], *, is_today: bool) -> None:
-    if options["site"] is not None and options["site"] not in [site.name for site in settings.sites]:
-        raise click.UsageError(f"there is no site {options['site']!r}")
-    if options["is_kept"] and not is_today:
-        raise click.UsageError("--as-of simulates: a sweep as of another day cannot be kept")
-    if (options["is_kept"] or options["trust_clock"]) and who is None:
-        raise click.UsageError("name your account: --as NAME")
+def _swept(core: Core, wanted: Wanted, who: Account | None, options: Mapping[str, Any]) -> SweepReport:
+    from archive.bootstrap import assessor_of
+    from archive.services.clock_trust import ClockTrust
+    from archive.services.sweep import Sweeps
+
+    sweeps = Sweeps(assessor_of(core))
+    if options["trust_clock"] and who is not None:
+        ClockTrust(core.ledger).trust(who.name)
+    with progress_bar("assessing") as progress:
+        if options["is_applied"] and who is not None:
+            return sweeps.apply(wanted, who.name, progress)
+        return sweeps.dry_run(wanted, progress)
+
+
+# ---- for people ----------------------------------------------------------------------------------------------------
 
 
 def _print(report: SweepReport) -> None:
@@ -71,89 +87,102 @@ def _print(report: SweepReport) -> None:
         {
             "as of": report.as_of.isoformat(),
             "site": report.site or "all",
-            "studies": _amount(report.total),
-            "assessed again": report.assessed,
-            "due": _amount(report.due),
-            "due by their row, not by their facts": report.no_longer_due,
-            "blocked": ", ".join(f"{count} by {kind}" for kind, count in report.blocked.items()),
-            "set aside": len(report.set_aside),
+            "studies": _total_text(report.all),
+            "due": _total_text(report.due),
+            "due but blocked": _total_text(report.due_but_blocked),
+            "set aside": _total_text(report.set_aside),
+            "assessed now": report.assessed,
+            **(
+                {"overtaken": f"{report.overtaken} due by what was stored, not by their facts"}
+                if report.overtaken
+                else {}
+            ),
         }
     )
-    rows = [(row.rule or "-", row.year or "no end", *_cells(row.amount)) for row in report.by_rule_and_year]
-    _table("Kept by rule, until a day of", ("rule", "year", "studies", "instances", "size"), rows)
-    _table(
-        "Due in", ("year", "studies", "instances", "size"), [(year, *_cells(each)) for year, each in report.forecast]
-    )
-    _table("Due now" + (", the first" if report.is_capped else ""), ("study",), [(uid,) for uid in report.due_uids])
-    _table("Set aside", ("study", "reason"), report.set_aside)
-    since = report.last_sweep_at or "never kept"
-    changes = [(rule or "no rule", f"{change:+}") for rule, change in report.changes.items()]
-    _table(f"Changed since the last sweep ({since[:10]})", ("rule", "studies"), changes)
+    _section("Due for longest", ("since", "study", "site", "rule"), [astuple(each) for each in report.longest_due])
+    _section("By rule and year of eligibility", ("rule", "eligible", "studies", "size"), _by_year(report.rules))
+    _section("Blocked", ("by", "studies", "size"), _blocked_rows(report.blocked))
+    _section("Assumed", ("assumption", "studies"), sorted(report.assumptions.items()))
+    _section("Next ten years", ("year", "eligible", "size", "blocked"), _forecast_rows(report))
+    _section("Set aside, to be looked at", ("study", "why"), report.errors)
+    _print_changes(report)
+    if report.overdue_holds:
+        click.echo(f"\nHolds past their review date, still holding: {', '.join(report.overdue_holds)}")
+    if not report.is_complete:
+        click.echo("\nNot complete: --max was reached. Run it again to go on.")
+    elif not report.is_applied:
+        click.echo("\nDry run: nothing was stored. Give --apply --as NAME to store it.")
 
 
-def _table(title: str, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-    shown = list(rows)
-    if shown:
+def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    if rows:
         click.echo(f"\n{title}")
-        print_table(shown, header=header)
+        print_table(rows, header=header)
 
 
-def _amount(amount: Amount) -> str:
-    return f"{amount.studies} ({amount.instances} instances, {size_text(amount.size_bytes)})"
+def _by_year(rules: Sequence[RuleYear]) -> list[tuple[object, ...]]:
+    return [(each.rule, each.year or "never", each.studies, size_text(each.size_bytes)) for each in rules]
 
 
-def _cells(amount: Amount) -> tuple[object, ...]:
-    return amount.studies, amount.instances, size_text(amount.size_bytes)
+def _blocked_rows(blocked: Mapping[str, Total]) -> list[tuple[object, ...]]:
+    """Return the blockers, the largest first; many holds are told together."""
+    ordered = sorted(blocked.items(), key=lambda item: (-item[1].studies, item[0]))
+    rows: list[tuple[object, ...]] = [
+        (name, total.studies, size_text(total.size_bytes)) for name, total in ordered[:_SHOWN]
+    ]
+    rest = ordered[_SHOWN:]
+    if rest:
+        studies, size = sum(total.studies for _, total in rest), sum(total.size_bytes for _, total in rest)
+        rows.append((f"{len(rest)} more", studies, size_text(size)))
+    return rows
 
 
-def _draw(report: SweepReport, path: Path) -> None:
-    from archive.cli.picture import Bar, draw_forecast
-
-    bars = [Bar(year, amount.studies, amount.size_bytes) for year, amount in report.forecast]
-    title = f"Studies that become due, {bars[0].year} to {bars[-1].year}"
-    subtitle = f"As of {report.as_of.isoformat()}, {report.site or 'all sites'}; due already: {_amount(report.due)}"
-    path.write_text(draw_forecast(bars, title=title, subtitle=subtitle), encoding="utf-8")
+def _forecast_rows(report: SweepReport) -> list[tuple[object, ...]]:
+    return [
+        (each.year, each.free.studies, size_text(each.free.size_bytes), each.blocked.studies)
+        for each in report.forecast
+    ]
 
 
-@click.command("explain")
-@click.argument("study_instance_uid")
-@click.option(
-    "--lang", type=click.Choice(["fr", "en"]), default="fr", show_default=True, help="Language of the answer."
-)
-@click.option("--as-of", type=_DAY, help="Explain as of another day.")
-@json_option
-@with_settings
-def explain_study(
-    settings: Settings, study_instance_uid: str, lang: str, as_of: datetime | None, as_json: bool
-) -> None:
-    """Print until when a study is kept, and the whole reasoning. It shows the patient's dates."""
-    from archive.clock import utc_now
-
-    day = utc_now().date() if as_of is None else as_of.date()
-    with opened(settings) as core:
-        told = _explain(core, study_instance_uid, lang, day.isoformat())
-    if as_json:
-        print_json(told)
+def _print_changes(report: SweepReport) -> None:
+    if report.last_as_of is None:
+        click.echo("\nNo sweep was stored before this one.")
+    if report.changes is None:
         return
-    for sentence in told["explanation"]:
-        click.echo(sentence)
-    _table("Faits" if lang == "fr" else "Facts", ("kind", "from", "to", "source", "recorded by"), told["facts"])
+    named = {name: number for name, number in report.changes.items() if not name.endswith("bytes") and number}
+    told = ", ".join(f"{name.replace('_', ' ')} {number:+d}" for name, number in named.items())
+    click.echo(f"\nSince the sweep of {report.last_as_of}: {told or 'nothing changed'}")
 
 
-def _explain(core: Core, uid: str, lang: str, day: str) -> dict[str, Any]:
-    from datetime import date
+def _total_text(total: Total) -> str:
+    return f"{total.studies} ({size_text(total.size_bytes)})"
 
-    from archive.bootstrap import assessments_of
-    from archive.services.explain import explain_study
 
-    told = explain_study(assessments_of(core), uid, date.fromisoformat(day), lang)
+# ---- for programs --------------------------------------------------------------------------------------------------
+
+
+def _item(report: SweepReport) -> dict[str, object]:
+    rules: dict[str, dict[str, object]] = defaultdict(dict)
+    for each in report.rules:
+        rules[each.rule][str(each.year or "never")] = {"studies": each.studies, "size_bytes": each.size_bytes}
     return {
-        "study_instance_uid": uid,
-        "as_of": day,
-        "site": told.site,
-        "eligible_on": told.eligible_on,
-        "rule": told.rule,
-        "blocked_by": list(told.blocked_by),
-        "explanation": list(told.sentences),
-        "facts": [list(fact) for fact in told.facts],
+        "as_of": report.as_of.isoformat(),
+        "site": report.site,
+        "applied": report.is_applied,
+        "complete": report.is_complete,
+        "assessed": report.assessed,
+        "all": report.all,
+        "due": report.due,
+        "due_but_blocked": report.due_but_blocked,
+        "longest_due": report.longest_due,
+        "overtaken": report.overtaken,
+        "set_aside": report.set_aside,
+        "rules": rules,
+        "blocked": report.blocked,
+        "assumptions": report.assumptions,
+        "forecast": report.forecast,
+        "errors": [{"study_instance_uid": uid, "error": error} for uid, error in report.errors],
+        "overdue_holds": report.overdue_holds,
+        "last_as_of": report.last_as_of,
+        "changes": report.changes,
     }

@@ -1,27 +1,23 @@
-"""What was concluded of each study, kept so that a sweep need not conclude it again; must not conclude anything.
+"""Assessments as they are stored, which of them are to be made again, and their totals; must not assess anything.
 
-A row says ``is_stale`` when something it rests on may have changed: a fact, a hold, a link, a new instance, the date,
-the rules. New studies and instances are found by their ids, so that taking an image in costs nothing here.
+A stored assessment is what was concluded from the facts of that moment. It is for lists, totals and forecasts; whatever
+deletes asks again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from archive.index.records import to_text
 from archive.index.session import Connection
-from archive.index.statements import Statement, insert_into
-
-_INSTANCES_AT_ONCE: Final = 50_000
+from archive.index.statements import Row, Statement, insert_into, rows_in
 
 
 class AssessmentRow(NamedTuple):
-    """One study's conclusion; dates are ISO texts, ``blocked_by`` is joined by spaces, ``error`` sets it aside.
+    """One study's assessment; dates as ISO text, ``blocked_by`` and ``assumptions`` joined by spaces.
 
-    ``reassess_on`` is the day on which it may change by itself; sizes count every copy, in bytes.
+    ``reassess_on`` is the first day on which it may come out otherwise by the passing of time alone. With
+    ``error`` nothing was concluded: the study is set aside until it can be assessed.
     """
 
     study_instance_uid: str
@@ -32,144 +28,187 @@ class AssessmentRow(NamedTuple):
     rule: str | None
     blocked_by: str
     reassess_on: str | None
+    assumptions: str
+    reading: str
     schedule_version: str
+    assessed_at: str
     error: str | None
+    is_stale: int
     instances: int
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
-    """How much falls under one rule and year of eligibility (both "" where there is none); sizes in bytes."""
+class Group(NamedTuple):
+    """Assessments that are alike; ``year`` is that of ``eligible_on``, ``is_eligible`` whether it has come."""
 
-    rule: str
-    year: str
-    is_due: bool
-    is_blocked: bool
+    site: str
+    rule: str | None
+    year: str | None
+    is_eligible: int
+    blocked_by: str
+    assumptions: str
+    is_set_aside: int
+    reading: str
+    schedule_version: str
     studies: int
     instances: int
     size_bytes: int
 
 
+class Arrival(NamedTuple):
+    """An instance in the order in which they were indexed, and the study it belongs to."""
+
+    instance_id: int
+    sop_instance_uid: str
+    received_at: str
+    study_instance_uid: str
+
+
 _COLUMNS: Final = AssessmentRow._fields
-_UPDATED: Final = ", ".join(f"{name} = excluded.{name}" for name in (*_COLUMNS[1:], "assessed_at", "is_stale"))
-_STORE: Final = insert_into(
+_SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM assessment"
+_PUT: Final = insert_into(
     "assessment",
-    (*_COLUMNS, "assessed_at", "is_stale"),
-    f" ON CONFLICT (study_instance_uid) DO UPDATE SET {_UPDATED}",
+    _COLUMNS,
+    " ON CONFLICT (study_instance_uid) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:]),
 )
-_MARK: Final = Statement("SELECT instance_id, versions FROM assessment_mark WHERE id = 1")
-_MOVE: Final = insert_into(
-    "assessment_mark",
-    ("id", "instance_id", "versions"),
-    " ON CONFLICT (id) DO UPDATE SET instance_id = excluded.instance_id, versions = excluded.versions",
-)
-_LAST: Final = Statement("SELECT COALESCE(MAX(id), 0) FROM instance")
-_ARRIVED: Final = Statement(
-    "INSERT INTO assessment (study_instance_uid, site, blocked_by, schedule_version, assessed_at, is_stale, instances, "
-    "size_bytes) SELECT DISTINCT study.study_instance_uid, study.site, '', '', '', 1, 0, 0 FROM instance "
-    "JOIN series ON series.id = instance.series_fk JOIN study ON study.id = series.study_fk "
-    "WHERE instance.id > ? AND instance.id <= ? "
-    "ON CONFLICT (study_instance_uid) DO UPDATE SET is_stale = 1"
-)
-_DATED: Final = Statement("UPDATE assessment SET is_stale = 1 WHERE reassess_on <= ?")
-_OTHER_RULES: Final = Statement("UPDATE assessment SET is_stale = 1 WHERE site = ? AND schedule_version <> ?")
-_STALE: Final = Statement("SELECT study_instance_uid FROM assessment WHERE is_stale = 1 LIMIT ?")
-_STALE_COUNT: Final = Statement("SELECT COUNT(*) FROM assessment WHERE is_stale = 1")
 _FORGET: Final = Statement("DELETE FROM assessment WHERE study_instance_uid = ?")
-_WHERE_SITE: Final = "(CAST(? AS TEXT) IS NULL OR site = ?)"
-_TOTALS: Final = Statement(
-    "SELECT COALESCE(rule, ''), COALESCE(substr(eligible_on, 1, 4), ''), "
-    "CASE WHEN eligible_on <= ? AND blocked_by = '' THEN 1 ELSE 0 END, CASE WHEN blocked_by = '' THEN 0 ELSE 1 END, "
-    f"COUNT(*), SUM(instances), SUM(size_bytes) FROM assessment WHERE error IS NULL AND {_WHERE_SITE} "
-    "GROUP BY 1, 2, 3, 4 ORDER BY 2, 1, 3, 4"
+_BY_UID: Final = f"{_SELECT} WHERE study_instance_uid IN (%s)"
+_ARRIVED: Final = Statement(
+    "SELECT instance.id, sop_instance_uid, received_at, study_instance_uid FROM instance "
+    "JOIN series ON series.id = series_fk JOIN study ON study.id = study_fk "
+    "WHERE instance.id > ? ORDER BY instance.id LIMIT ?"
 )
-_DUE: Final = Statement(
-    "SELECT study_instance_uid FROM assessment WHERE eligible_on <= ? AND blocked_by = '' AND error IS NULL "
-    f"AND {_WHERE_SITE} AND study_instance_uid > ? ORDER BY study_instance_uid LIMIT ?"
+_COMPARED: Final = Statement(
+    "SELECT study.id, study.study_instance_uid FROM study "
+    "LEFT JOIN assessment ON assessment.study_instance_uid = study.study_instance_uid WHERE study.id > ? "
+    "AND (assessment.study_instance_uid IS NULL OR assessment.instances <> (SELECT COUNT(*) FROM series "
+    "JOIN instance ON series_fk = series.id WHERE study_fk = study.id)) ORDER BY study.id LIMIT ?"
 )
-_BLOCKED: Final = Statement(
-    "SELECT COUNT(CASE WHEN blocked_by LIKE ? THEN 1 END), COUNT(CASE WHEN blocked_by LIKE ? THEN 1 END), "
-    f"COUNT(CASE WHEN blocked_by LIKE ? THEN 1 END) FROM assessment WHERE error IS NULL AND {_WHERE_SITE}"
+_ORPHANS: Final = Statement(
+    "SELECT study_instance_uid FROM assessment WHERE NOT EXISTS "
+    "(SELECT 1 FROM study WHERE study.study_instance_uid = assessment.study_instance_uid)"
 )
-_ASIDE: Final = Statement(
-    f"SELECT study_instance_uid, error FROM assessment WHERE error IS NOT NULL AND {_WHERE_SITE} "
+_STALE: Final = Statement(
+    "SELECT study_instance_uid FROM assessment WHERE is_stale = 1 AND study_instance_uid > ? "
     "ORDER BY study_instance_uid LIMIT ?"
 )
+_AGAIN: Final = Statement(
+    "SELECT reassess_on, study_instance_uid FROM assessment WHERE reassess_on <= ? AND is_stale = 0 "
+    "AND (reassess_on, study_instance_uid) > (?, ?) ORDER BY reassess_on, study_instance_uid LIMIT ?"
+)
+_OUTDATED: Final = Statement(
+    "SELECT study_instance_uid FROM assessment WHERE study_instance_uid > ? AND is_stale = 0 "
+    "AND (reassess_on IS NULL OR reassess_on > ?) AND site = ? AND reading = ? AND schedule_version = ? "
+    "ORDER BY study_instance_uid LIMIT ?"
+)
+_BASES: Final = Statement("SELECT DISTINCT site, reading, schedule_version FROM assessment")
+_GROUPED: Final = (
+    "SELECT site, rule, SUBSTR(eligible_on, 1, 4), CASE WHEN eligible_on <= ? THEN 1 ELSE 0 END, blocked_by, "
+    "assumptions, CASE WHEN error IS NULL THEN 0 ELSE 1 END, reading, schedule_version, "
+    "COUNT(*), SUM(instances), SUM(size_bytes) FROM assessment {} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
+)
+_GROUPS: Final = Statement(_GROUPED.format(""))
+_GROUPS_OF_SITE: Final = Statement(_GROUPED.format("WHERE site = ?"))
+_SET_ASIDE: Final = Statement(
+    f"{_SELECT} WHERE reassess_on IS NOT NULL AND error IS NOT NULL AND (CAST(? AS TEXT) IS NULL OR site = ?) "
+    "ORDER BY study_instance_uid LIMIT ?"
+)
+_DUE: Final = Statement(
+    f"{_SELECT} WHERE site = ? AND eligible_on <= ? AND (eligible_on, study_instance_uid) > (?, ?) "
+    "AND blocked_by = '' AND is_stale = 0 AND error IS NULL ORDER BY eligible_on, study_instance_uid LIMIT ?"
+)
 
 
-def find_arrivals(connection: Connection) -> bool:
-    """Mark the studies of the next instances that came since the last time; tell whether there may be more."""
-    mark = _MARK.one(connection) or (0, "")
-    last = _LAST.one(connection)
-    assert last is not None
-    # After a rebuild ids begin again: everything is looked at again.
-    after = mark[0] if mark[0] <= last[0] else 0
-    until = min(after + _INSTANCES_AT_ONCE, last[0])
-    if until > after:
-        _ARRIVED.run(connection, (after, until))
-    _MOVE.run(connection, (1, until, mark[1]))
-    return bool(until < last[0])
+# ---- writing -------------------------------------------------------------------------------------------------------
 
 
-def mark_changed(connection: Connection, today: date, versions: Mapping[str, str]) -> None:
-    """Mark what changes by date, and what was concluded by other rules than ``versions`` names for each site."""
-    _DATED.run(connection, (today.isoformat(),))
-    mark = _MARK.one(connection) or (0, "")
-    told = "\n".join(f"{site}\t{version}" for site, version in sorted(versions.items()))
-    if told != mark[1]:
-        for site, version in versions.items():
-            _OTHER_RULES.run(connection, (site, version))
-        _MOVE.run(connection, (1, mark[0], told))
-
-
-def stale(connection: Connection, limit: int) -> list[str]:
-    """Return the Study Instance UIDs of some rows to be made again."""
-    return [uid for (uid,) in _STALE.rows(connection, (limit,))]
-
-
-def count_stale(connection: Connection) -> int:
-    """Return how many rows are to be made again."""
-    row = _STALE_COUNT.one(connection)
-    return 0 if row is None else int(row[0])
-
-
-def store(connection: Connection, rows: Sequence[AssessmentRow], at: datetime) -> None:
-    """Keep conclusions; they are no longer stale."""
+def put(connection: Connection, rows: Sequence[AssessmentRow]) -> None:
+    """Store assessments in the place of the ones before them."""
     if rows:
-        _STORE.run_many(connection, [(*row, to_text(at), 0) for row in rows])
+        _PUT.run_many(connection, rows)
 
 
-def forget(connection: Connection, study_instance_uids: Sequence[str]) -> None:
-    """Drop the rows of studies that the archive does not have any more."""
-    for uid in study_instance_uids:
-        _FORGET.run(connection, (uid,))
+def forget(connection: Connection, study_instance_uids: Collection[str]) -> None:
+    """Remove the assessments of studies that the archive has no more."""
+    if study_instance_uids:
+        _FORGET.run_many(connection, [(uid,) for uid in sorted(study_instance_uids)])
 
 
-def totals(connection: Connection, as_of: date, site: str | None) -> list[Total]:
-    """Return what there is by rule, year, due on ``as_of`` and blocked, of one site or of all."""
-    rows = _TOTALS.rows(connection, (as_of.isoformat(), site, site))
-    return [
-        Total(rule, year, bool(is_due), bool(is_blocked), studies, int(instances), int(size_bytes))
-        for rule, year, is_due, is_blocked, studies, instances, size_bytes in rows
-    ]
+def orphans(connection: Connection) -> list[str]:
+    """Return the assessed studies that the archive has no more; looks at all of them."""
+    return [uid for (uid,) in _ORPHANS.rows(connection)]
 
 
-def iter_due(connection: Connection, as_of: date, site: str | None, *, page: int) -> Iterator[list[str]]:
-    """Yield pages of Study Instance UIDs that are due by their rows and not blocked."""
-    after = ""
-    while uids := [uid for (uid,) in _DUE.rows(connection, (as_of.isoformat(), site, site, after, page))]:
-        yield uids
-        after = uids[-1]
+# ---- which are to be made again ------------------------------------------------------------------------------------
 
 
-def blocked(connection: Connection, site: str | None) -> dict[str, int]:
-    """Return how many studies are blocked by a hold, an appeal, or facts that contradict each other."""
-    row = _BLOCKED.one(connection, ("%hold:%", "%appeal%", "%facts%", site, site))
-    assert row is not None
-    return dict(zip(("hold", "appeal", "facts"), map(int, row), strict=True))
+def arrived(connection: Connection, after_instance_id: int, limit: int) -> list[Arrival]:
+    """Return the instances that were indexed after one, in that order."""
+    return [Arrival(*row) for row in _ARRIVED.rows(connection, (after_instance_id, limit))]
 
 
-def set_aside(connection: Connection, site: str | None, limit: int) -> list[tuple[str, str]]:
-    """Return studies of which nothing could be concluded, with the reason."""
-    return [(uid, error) for uid, error in _ASIDE.rows(connection, (site, site, limit))]
+def compared(connection: Connection, after_study_id: int, limit: int) -> list[tuple[int, str]]:
+    """Return (row id, UID) of the next studies without an assessment, or with another number of instances than then.
+
+    Counts the instances of every study it passes.
+    """
+    return [(row[0], row[1]) for row in _COMPARED.rows(connection, (after_study_id, limit))]
+
+
+def stale(connection: Connection, after_uid: str, limit: int) -> list[str]:
+    """Return the next studies of which something became known since their assessment."""
+    return [uid for (uid,) in _STALE.rows(connection, (after_uid, limit))]
+
+
+def again(connection: Connection, today: str, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+    """Return (day, UID) of the next studies, not stale, that the passing of time alone has assessed again."""
+    return [(row[0], row[1]) for row in _AGAIN.rows(connection, (today, *after, limit))]
+
+
+def outdated(connection: Connection, basis: tuple[str, str, str], today: str, after: tuple[str, int]) -> list[str]:
+    """Return the next studies assessed by a site's former (site, reading, schedule version) and not due again anyway.
+
+    ``after`` is the last UID and how many are wanted.
+    """
+    after_uid, limit = after
+    return [uid for (uid,) in _OUTDATED.rows(connection, (after_uid, today, *basis, limit))]
+
+
+def bases(connection: Connection) -> list[tuple[str, str, str]]:
+    """Return by which (site, reading, schedule version) studies were assessed; looks at all of them."""
+    return sorted((row[0], row[1], row[2]) for row in _BASES.rows(connection))
+
+
+# ---- looking up ----------------------------------------------------------------------------------------------------
+
+
+def by_uid(connection: Connection, study_instance_uids: Collection[str]) -> dict[str, AssessmentRow]:
+    """Return the stored assessments of these studies."""
+    return {row[0]: AssessmentRow(*row) for row in rows_in(connection, _BY_UID, study_instance_uids)}
+
+
+def groups(connection: Connection, as_of: str, site: str | None = None) -> list[Group]:
+    """Return the totals of everything stored, of one site or of all, in one pass."""
+    rows = _GROUPS.rows(connection, (as_of,)) if site is None else _GROUPS_OF_SITE.rows(connection, (as_of, site))
+    return [_group(row) for row in rows]
+
+
+def set_aside(connection: Connection, site: str | None, limit: int) -> list[AssessmentRow]:
+    """Return studies of a site, or of all, that could not be assessed, with the error of each."""
+    return [AssessmentRow(*row) for row in _SET_ASIDE.rows(connection, (site, site, limit))]
+
+
+def iter_due(connection: Connection, site: str, as_of: str, *, page: int) -> Iterator[list[AssessmentRow]]:
+    """Yield pages of a site's studies that are due on a day by what is stored, the oldest day first.
+
+    For proposing; it is no permission: ask the facts and the holds again.
+    """
+    after = ("", "")
+    while found := [AssessmentRow(*row) for row in _DUE.rows(connection, (site, as_of, *after, page))]:
+        yield found
+        after = (found[-1].eligible_on or "", found[-1].study_instance_uid)
+
+
+def _group(row: Row) -> Group:
+    return Group(*row)._replace(studies=int(row[-3]), instances=int(row[-2]), size_bytes=int(row[-1]))

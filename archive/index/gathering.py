@@ -7,15 +7,11 @@ A patient is a site and a PatientID, as in ``patient_facts``; a study without Pa
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Final, NamedTuple
 
 from archive.index.session import Connection
-from archive.index.statements import Row, Statement
-
-_SIZES: Final = (1, 8, 64, 512, 1024)
-_AT_ONCE: Final = _SIZES[-1]
+from archive.index.statements import Row, Statement, rows_in
 
 
 class StudyRow(NamedTuple):
@@ -95,25 +91,25 @@ def page(connection: Connection, after_study_id: int, limit: int) -> list[StudyR
 
 def by_uid(connection: Connection, study_instance_uids: Collection[str]) -> list[StudyRow]:
     """Return the studies of these UIDs that the archive has, in the order of their row ids."""
-    return sorted(StudyRow(*row) for row in _rows(connection, _BY_UID, study_instance_uids))
+    return sorted(StudyRow(*row) for row in rows_in(connection, _BY_UID, study_instance_uids))
 
 
 def of_patients(connection: Connection, site: str, patient_ids: Collection[str]) -> Iterator[StudyRow]:
     """Yield every study that a site has of these patients."""
-    return (StudyRow(*row) for row in _rows(connection, _OF_PATIENTS, patient_ids, site))
+    return (StudyRow(*row) for row in rows_in(connection, _OF_PATIENTS, patient_ids, site))
 
 
 def modalities(connection: Connection, study_ids: Collection[int]) -> dict[int, list[str]]:
     """Return the modalities of studies' series, sorted; a study that has none is left out."""
     found: dict[int, list[str]] = defaultdict(list)
-    for study_id, modality in sorted(_rows(connection, _MODALITIES, study_ids)):
+    for study_id, modality in sorted(rows_in(connection, _MODALITIES, study_ids)):
         found[study_id].append(modality)
     return found
 
 
 def totals(connection: Connection, study_ids: Collection[int]) -> dict[int, tuple[int, int]]:
     """Return how many instances studies have, and the bytes of all their copies."""
-    return {study_id: (count, int(size or 0)) for study_id, count, size in _rows(connection, _TOTALS, study_ids)}
+    return {study_id: (count, int(size or 0)) for study_id, count, size in rows_in(connection, _TOTALS, study_ids)}
 
 
 def other_dates(connection: Connection, study_ids: Collection[int]) -> dict[int, OtherDates]:
@@ -121,9 +117,9 @@ def other_dates(connection: Connection, study_ids: Collection[int]) -> dict[int,
     series: dict[int, set[str]] = defaultdict(set)
     acquired: dict[int, set[str]] = defaultdict(set)
     received: dict[int, str] = {}
-    for study_id, *dates in _rows(connection, _SERIES_DATES, study_ids):
+    for study_id, *dates in rows_in(connection, _SERIES_DATES, study_ids):
         series[study_id].update(dates)
-    for study_id, acquisition, content, received_at in _rows(connection, _INSTANCE_DATES, study_ids):
+    for study_id, acquisition, content, received_at in rows_in(connection, _INSTANCE_DATES, study_ids):
         acquired[study_id].update((acquisition, content))
         received[study_id] = max(received.get(study_id, ""), received_at[:10])
     return {each: OtherDates(tuple(series[each]), tuple(acquired[each]), received[each]) for each in received}
@@ -151,7 +147,7 @@ def linked(connection: Connection, site: str, patient_ids: Collection[str]) -> d
 
 
 def _links(connection: Connection, site: str, column: str, patient_ids: Collection[str]) -> Iterator[Row]:
-    return _rows(connection, _LINKS.format(column), patient_ids, site)
+    return rows_in(connection, _LINKS.format(column), patient_ids, site)
 
 
 def _leaders(neighbours: dict[str, set[str]]) -> dict[str, str]:
@@ -168,35 +164,14 @@ def _leaders(neighbours: dict[str, set[str]]) -> dict[str, str]:
 
 def facts(connection: Connection, site: str, patient_ids: Collection[str]) -> Iterator[FactRow]:
     """Yield the current facts of patients."""
-    return (FactRow(*row) for row in _rows(connection, _FACTS, patient_ids, site))
+    return (FactRow(*row) for row in rows_in(connection, _FACTS, patient_ids, site))
 
 
 def holds_of_studies(connection: Connection, study_instance_uids: Collection[str]) -> Iterator[Row]:
     """Yield (study_instance_uid, hold_id, reason) of the holds on studies themselves."""
-    return _rows(connection, _HELD_STUDIES, study_instance_uids)
+    return rows_in(connection, _HELD_STUDIES, study_instance_uids)
 
 
 def holds_of_patients(connection: Connection, site: str, patient_ids: Collection[str]) -> Iterator[Row]:
     """Yield (patient_id, hold_id, reason) of the holds on everything a site has of a patient."""
-    return _rows(connection, _HELD_PATIENTS, patient_ids, site)
-
-
-# ---- many values in one statement ----------------------------------------------------------------------------------
-
-
-def _rows(connection: Connection, sql: str, values: Collection[Any], *first: Any) -> Iterator[Row]:
-    """Run ``sql`` for many values, as many at once as a statement takes; ``%s`` is where their places go."""
-    for some in _parts(sorted(values)):
-        size = next(size for size in _SIZES if size >= len(some))
-        padded = (*first, *some, *([some[-1]] * (size - len(some))))
-        yield from _statement(sql, size).rows(connection, padded)
-
-
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
-
-
-@lru_cache(maxsize=128)
-def _statement(sql: str, size: int) -> Statement:
-    """A few sizes only: the drivers keep what they have prepared."""
-    return Statement(sql % ", ".join("?" * size))
+    return rows_in(connection, _HELD_PATIENTS, patient_ids, site)

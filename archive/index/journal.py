@@ -40,6 +40,7 @@ _INSERT: Final = insert_into("audit", _COLUMNS)
 _PAGE: Final = Statement(f"{_SELECT} WHERE sequence > ? ORDER BY sequence LIMIT ?")
 _LATEST: Final = Statement(f"{_SELECT} ORDER BY sequence DESC LIMIT ?")
 _LATEST_OF_EVENT: Final = Statement(f"{_SELECT} WHERE event = ? ORDER BY sequence DESC LIMIT ?")
+_MOMENTS: Final = Statement("SELECT sequence, at FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?")
 _PAGE_SIZE: Final = 1000
 
 
@@ -69,6 +70,16 @@ def iter_entries(connection: Connection, *, after: int = 0) -> Iterator[JournalR
         if len(page) < _PAGE_SIZE:
             return
         after = page[-1].sequence
+
+
+def iter_moments(connection: Connection, *, after: int = 0) -> Iterator[datetime]:
+    """Stream when the entries above a sequence were made, in the order in which they were appended."""
+    while True:
+        page = list(_MOMENTS.rows(connection, (after, _PAGE_SIZE)))
+        yield from (from_text(at) for _, at in page)
+        if len(page) < _PAGE_SIZE:
+            return
+        after = page[-1][0]
 
 
 def latest(connection: Connection, *, limit: int, event: str | None = None) -> list[JournalRow]:

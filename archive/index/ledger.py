@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from archive.index import accounts, death_candidates, hl7_messages, holds, patient_facts
+from archive.index import accounts, death_candidates, hl7_messages, holds, patient_facts, sweeps
 from archive.index.records import Event
 from archive.index.session import Connection
 from archive.index.statements import Statement, insert_into
@@ -47,6 +47,7 @@ APPLY: Final[Mapping[str, Apply]] = {
     "hold_placed": holds.apply_placed,
     "hold_reviewed": holds.apply_reviewed,
     "hold_lifted": holds.apply_lifted,
+    "clock_trusted": sweeps.apply_clock_trusted,
 }
 """What each kind of event does. A kind, once written, keeps its meaning for ever: old ledgers are replayed."""
 
@@ -67,7 +68,7 @@ _PROJECTIONS: Final = (
         "patient_fact",
         "hl7_message",
         "assessment",
-        "assessment_mark",
+        "sweep_mark",
         "ledger_position",
     ),
 )

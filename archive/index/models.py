@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -332,6 +333,8 @@ assessment = Table(
     _text("rule", required=False),
     _text("blocked_by"),
     _text("reassess_on", required=False),
+    _text("assumptions"),
+    _text("reading"),
     _text("schedule_version"),
     _text("assessed_at"),
     _text("error", required=False),
@@ -339,16 +342,22 @@ assessment = Table(
     _big("instances"),
     _big("size_bytes"),
 )
-Index(None, assessment.c.is_stale)
+_STALE = assessment.c.is_stale == text("1")
+_AGAIN = assessment.c.reassess_on.is_not(None)
+Index(None, assessment.c.is_stale, assessment.c.study_instance_uid, sqlite_where=_STALE, postgresql_where=_STALE)
 Index(None, assessment.c.site, assessment.c.eligible_on)
-Index(None, assessment.c.reassess_on)
+Index(None, assessment.c.reassess_on, assessment.c.study_instance_uid, sqlite_where=_AGAIN, postgresql_where=_AGAIN)
 
-assessment_mark = Table(
-    "assessment_mark",
+sweep_mark = Table(
+    "sweep_mark",
     metadata,
     Column("id", BIG, CheckConstraint("id = 1", name="single"), primary_key=True, autoincrement=False),
-    _big("instance_id"),
-    _text("versions"),
+    Column("instance_id", BIG),
+    _text("sop_instance_uid", required=False),
+    _text("received_at", required=False),
+    _text("settings", required=False),
+    _text("trusted_at", required=False),
+    Column("trusted_sequence", BIG),
 )
 
 sweep = Table(

@@ -5,13 +5,16 @@ Texts are written once with ``?`` and run on both databases; every value is a bo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from archive.index.session import Connection, driver_of
 
 Row = tuple[Any, ...]
+_SIZES: Final = (1, 8, 64, 512, 1024)
+_AT_ONCE: Final = _SIZES[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +59,19 @@ def insert_into(table: str, columns: Sequence[str], tail: str = "") -> Statement
     """Return ``INSERT INTO table (columns) VALUES (?, …)`` followed by ``tail``."""
     places = ", ".join("?" * len(columns))
     return Statement(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places}){tail}")
+
+
+def rows_in(connection: Connection, sql: str, values: Collection[Any], *first: Any) -> Iterator[Row]:
+    """Run ``sql`` for many values, as many at once as a statement takes; ``%s`` is where their places go."""
+    ordered = sorted(values)
+    for start in range(0, len(ordered), _AT_ONCE):
+        some = ordered[start : start + _AT_ONCE]
+        size = next(size for size in _SIZES if size >= len(some))
+        padded = (*first, *some, *([some[-1]] * (size - len(some))))
+        yield from _with_places(sql, size).rows(connection, padded)
+
+
+@lru_cache(maxsize=128)
+def _with_places(sql: str, size: int) -> Statement:
+    """A few sizes only: the drivers keep what they have prepared."""
+    return Statement(sql % ", ".join("?" * size))

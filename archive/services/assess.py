@@ -1,159 +1,338 @@
-"""Keeps every study's assessment true to what facts, dates, rules and arrivals changed; must not decide or delete.
+"""Assesses studies and keeps the assessments current; must not dispose of anything, nor cost the way in anything.
 
-An assessment can be thrown away and made again. Each page is one transaction, so that a kill loses one page at most
-and arriving images wait for one page at most.
+What is to be made again is found, not announced: studies without an assessment, with instances that came since, with
+facts that changed (marked by the ledger), by settings that changed, and those that time alone changes. Pages are read
+beside the archive's work and written in one short transaction each: a kill loses one page, and what was written is not
+looked for again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
 from archive import logs
 from archive.clock import Clock
-from archive.index import assessments as table
-from archive.index.assessments import AssessmentRow
+from archive.config import Site
+from archive.index import assessments, gathering, ledger, sweeps
+from archive.index.assessments import Arrival, AssessmentRow
+from archive.index.records import to_text
 from archive.index.session import Connection, Database
 from archive.services.gathering import GatheredFacts, gather
-from archive.services.reports import Progress
-from retention_rules.assessment import Assessment, Reading
+from retention_rules.assessment import Assessment, Reading, iter_assumptions
 from retention_rules.engine import assess
-from retention_rules.errors import RetentionError
+from retention_rules.errors import InvalidFacts, RetentionError
 from retention_rules.facts import StudyFacts, parse_facts
+from retention_rules.loader import load_schedule
 from retention_rules.schedule import RetentionSchedule
 
-_PAGE: Final = 1000
 _log = logs.get(__name__)
+PAGE: Final = 2000
+POISON: Final = (
+    RetentionError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What facts that nobody foresaw may raise: that study is set aside, the others go on."""
+
+_UNKNOWN: Final = ("", "")
+
+Lend = Callable[[], AbstractContextManager[Connection]]
 
 
 @dataclass(frozen=True, slots=True)
 class SiteRules:
-    """What a site's studies are assessed by."""
+    """By which schedule, in which reading, a site's studies are assessed."""
 
     schedule: RetentionSchedule
-    reading: Reading = "prudent"
+    reading: Reading
 
     @property
-    def version(self) -> str:
-        """Name the rules: when it changes, what was concluded by the old ones is worked out again."""
-        return f"{self.schedule.version}, {self.reading}"
+    def basis(self) -> tuple[str, str]:
+        """Return what a stored assessment remembers of it."""
+        return self.reading, self.schedule.version
+
+
+def rules_of(sites: Iterable[Site]) -> dict[str, SiteRules]:
+    """Return each site's rules. Raises RetentionError for settings below the law."""
+    return {site.name: SiteRules(load_schedule(site.regime, site.retention_settings), site.reading) for site in sites}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One study with its facts and what was concluded; ``row`` is the form that is stored."""
+
+    gathered: GatheredFacts
+    facts: StudyFacts
+    assessment: Assessment
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Studies to assess together; once they are stored, ``seen`` and ``settings`` say how far that was."""
+
+    study_instance_uids: Sequence[str]
+    seen: Arrival | None = None
+    settings: str | None = None
+    forget_orphans: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Assessor:
-    """The rules of every site; ``fallback``, the strictest, is for studies of a site that is no longer configured."""
-
-    rules: Mapping[str, SiteRules]
-    fallback: SiteRules
-
-    def of(self, site: str) -> SiteRules:
-        """Return a site's rules."""
-        return self.rules.get(site, self.fallback)
-
-    def facts(self, gathered: GatheredFacts) -> StudyFacts:
-        """Return the facts in the engine's form. Raises RetentionError when they cannot be read."""
-        return parse_facts({**gathered.mapping, "regime": self.of(gathered.site).schedule.regime})
-
-    def assess(self, gathered: GatheredFacts, today: date) -> Assessment:
-        """Return until when a study is kept. Raises RetentionError when its facts cannot be read."""
-        rules = self.of(gathered.site)
-        return assess(self.facts(gathered), rules.schedule, today, reading=rules.reading)
-
-    def row(self, gathered: GatheredFacts, today: date) -> AssessmentRow:
-        """Return what is kept of a study's assessment; one that cannot be made is set aside with its reason."""
-        try:
-            assessment = self.assess(gathered, today)
-        except Exception as exc:  # one study's facts must not stop the others
-            _log.error("study_set_aside", study_instance_uid=gathered.study_instance_uid, exc_info=exc)
-            reason = exc.message if isinstance(exc, RetentionError) else type(exc).__name__
-            return self._row(gathered, None, None, error=reason)
-        return self._row(gathered, assessment, reassess_on(assessment, today))
-
-    def _row(
-        self, gathered: GatheredFacts, assessment: Assessment | None, again: date | None, *, error: str | None = None
-    ) -> AssessmentRow:
-        facts = None if assessment is None else assessment.basis.facts
-        return AssessmentRow(
-            study_instance_uid=gathered.study_instance_uid,
-            site=gathered.site,
-            exam_on=None if facts is None else facts.exam_on.isoformat(),
-            eligible_on=None if assessment is None else _text(assessment.eligible_on),
-            lossless_until=None if assessment is None else assessment.lossless_until.isoformat(),
-            rule=None if assessment is None else assessment.rule,
-            blocked_by="" if assessment is None else " ".join(assessment.blocked_by),
-            reassess_on=_text(again),
-            schedule_version=self.of(gathered.site).version,
-            error=error,
-            instances=gathered.instances,
-            size_bytes=gathered.size_bytes,
-        )
-
-
-def _text(day: date | None) -> str | None:
-    return None if day is None else day.isoformat()
-
-
-def reassess_on(assessment: Assessment, today: date) -> date | None:
-    """Return the first day after ``today`` on which the same facts may come to something else, or None."""
-    facts, schedule = assessment.basis.facts, assessment.basis.schedule
-    days = [facts.exam_on, *(edition.valid_from for edition in schedule.editions)]
-    days += [day for appeal in facts.appeals for day in appeal if day is not None]
-    return min((day for day in days if day > today), default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Assessments:
-    """The stored assessments of one archive."""
+    """Assesses by the rules of the sites; ``rules`` come from ``rules_of``."""
 
     database: Database
-    assessor: Assessor
+    rules: Mapping[str, SiteRules]
     clock: Clock
 
-    def settle(self, today: date, progress: Progress = lambda _done, _total: None, *, limit: int | None = None) -> int:
-        """Bring every assessment up to ``today``, or the next ``limit`` of them; return how many were made.
+    # ---- one page ------------------------------------------------------------------------------------------------
 
-        Raises IndexUnavailable; what was made until then stays.
+    def judge(self, gathered: GatheredFacts, today: date) -> Judged:
+        """Return what is concluded of one study. Raises InvalidFacts, also for a site without settings."""
+        rules = self.rules.get(gathered.site)
+        if rules is None:
+            raise InvalidFacts(name="site", reason="is not in the settings: add it under [[sites]]")
+        facts = parse_facts({**gathered.mapping, "regime": rules.schedule.regime})
+        return Judged(gathered, facts, assess(facts, rules.schedule, today, reading=rules.reading))
+
+    def rows(self, connection: Connection, study_instance_uids: Sequence[str], today: date) -> list[AssessmentRow]:
+        """Return the assessments of those of these studies that the archive has; nothing is stored."""
+        at = to_text(self.clock())
+        return [
+            _set_aside(each, self._basis(each.site), today, at)
+            if isinstance(each, _Poisoned)
+            else self._row(each, today, at)
+            for each in _gathered(connection, study_instance_uids)
+        ]
+
+    def store(self, page: Page, today: date) -> list[AssessmentRow]:
+        """Assess and store a page in a transaction of its own; return its assessments.
+
+        The facts are read before the writing transaction. When the ledger moved meanwhile they are read again within.
         """
-        self._mark(today)
         with self.database.read() as connection:
-            total = table.count_stale(connection)
-        total = total if limit is None else min(limit, total)
-        done = 0
-        while done < total and (made := self._page(today, min(_PAGE, total - done))):
-            done += made
-            progress(done, total)
+            position = ledger.position(connection).sequence
+            rows = self.rows(connection, page.study_instance_uids, today)
+            gone = set(assessments.orphans(connection)) if page.forget_orphans else set()
+        with self.database.write(synced=False) as connection:
+            if ledger.position(connection).sequence != position:
+                rows = self.rows(connection, page.study_instance_uids, today)
+            assessments.put(connection, rows)
+            gone |= set(page.study_instance_uids).difference(row.study_instance_uid for row in rows)
+            assessments.forget(connection, gone)
+            _remember(connection, page)
+        for row in rows:
+            if row.error is not None:
+                _log.error("study_set_aside", study_instance_uid=row.study_instance_uid, reason=row.error)
+        return rows
+
+    def _row(self, gathered: GatheredFacts, today: date, at: str) -> AssessmentRow:
+        try:
+            judged = self.judge(gathered, today)
+        except POISON as exc:
+            poisoned = _Poisoned(gathered.study_instance_uid, gathered.site, exc, gathered)
+            return _set_aside(poisoned, self._basis(gathered.site), today, at)
+        return _row(judged, today, at, self._basis(gathered.site))
+
+    def _basis(self, site: str) -> tuple[str, str]:
+        rules = self.rules.get(site)
+        return _UNKNOWN if rules is None else rules.basis
+
+    # ---- which studies -------------------------------------------------------------------------------------------
+
+    def pages(self, lend: Lend, today: date) -> Iterator[Page]:
+        """Yield what is to be assessed for a day, each study once; ``lend`` gives a connection for each look.
+
+        Store a page before the next is asked for, or lend one and the same connection throughout.
+        """
+        with lend() as connection:
+            seen = sweeps.seen(connection)
+        new = self._compared(lend) if seen is None else self._arrived(lend, seen)
+        for page in new:
+            yield self._not_otherwise(lend, page, today)
+        yield from self._stale(lend)
+        yield from self._again(lend, today)
+        yield from self._outdated(lend, today)
+
+    def settle(self, limit: int = PAGE) -> int:
+        """Assess up to ``limit`` studies that arrived or of which something became known; return how many.
+
+        Cheap when there is nothing to do; leaves the comparison of the whole index, and changed settings, to sweeps.
+        """
+        done, today, lend = 0, self.clock().date(), self.database.read
+        with lend() as connection:
+            seen = sweeps.seen(connection)
+        sources = [self._stale(lend), self._again(lend, today)]
+        if seen is not None:
+            sources.append(self._arrived(lend, seen))
+        for source in sources:
+            for page in source:
+                done += len(self.store(page, today))
+                if done >= limit:
+                    return done
         return done
 
-    def _mark(self, today: date) -> None:
-        versions = {site: rules.version for site, rules in self.assessor.rules.items()}
-        with self.database.write(synced=False) as connection:
-            table.mark_changed(connection, today, versions)
-        is_more = True
-        while is_more:
-            with self.database.write(synced=False) as connection:
-                is_more = table.find_arrivals(connection)
+    def _compared(self, lend: Lend) -> Iterator[Page]:
+        """Compare every study with its assessment, when it cannot be told which instances are new."""
+        with lend() as connection:
+            newest = sweeps.newest(connection)
+        after = 0
+        while True:
+            with lend() as connection:
+                found = assessments.compared(connection, after, PAGE)
+            if not found:
+                break
+            after = found[-1][0]
+            yield Page([uid for _, uid in found])
+        yield Page((), seen=newest, forget_orphans=True)
 
-    def _page(self, today: date, limit: int) -> int:
-        with self.database.write(synced=False) as connection:
-            uids = table.stale(connection, limit)
-            gathered = gather(connection, uids)
-            table.store(connection, [self.assessor.row(facts, today) for facts in gathered], self.clock())
-            found = {facts.study_instance_uid for facts in gathered}
-            table.forget(connection, [uid for uid in uids if uid not in found])
-            return len(uids)
+    def _arrived(self, lend: Lend, seen: Arrival) -> Iterator[Page]:
+        while True:
+            with lend() as connection:
+                found = assessments.arrived(connection, seen.instance_id, PAGE)
+            if not found:
+                return
+            seen = found[-1]
+            yield Page(list(dict.fromkeys(each.study_instance_uid for each in found)), seen=seen)
 
-    def iter_due(self, connection: Connection, as_of: date, site: str | None) -> Iterator[Due]:
-        """Yield the studies that are due on ``as_of``, each assessed again for that day from its facts as they are."""
-        for uids in table.iter_due(connection, as_of, site, page=_PAGE):
-            for gathered in gather(connection, uids):
-                yield Due(gathered, self.assessor.assess(gathered, as_of))
+    def _not_otherwise(self, lend: Lend, page: Page, today: date) -> Page:
+        """Leave out studies that one of the other reasons brings up too."""
+        with lend() as connection:
+            stored = assessments.by_uid(connection, page.study_instance_uids)
+        day = today.isoformat()
+        uids = [uid for uid in page.study_instance_uids if uid not in stored or not self.is_pending(stored[uid], day)]
+        return Page(uids, page.seen, page.settings, page.forget_orphans)
+
+    def is_pending(self, row: AssessmentRow, day: str) -> bool:
+        """Tell whether facts, settings or the passing of time until a day have a stored assessment made again."""
+        is_outdated = (row.reading, row.schedule_version) != self._basis(row.site)
+        return bool(row.is_stale) or (row.reassess_on is not None and row.reassess_on <= day) or is_outdated
+
+    def _stale(self, lend: Lend) -> Iterator[Page]:
+        after = ""
+        while True:
+            with lend() as connection:
+                found = assessments.stale(connection, after, PAGE)
+            if not found:
+                return
+            after = found[-1]
+            yield Page(found)
+
+    def _again(self, lend: Lend, today: date) -> Iterator[Page]:
+        after = ("", "")
+        while True:
+            with lend() as connection:
+                found = assessments.again(connection, today.isoformat(), after, PAGE)
+            if not found:
+                return
+            after = found[-1]
+            yield Page([uid for _, uid in found])
+
+    def _outdated(self, lend: Lend, today: date) -> Iterator[Page]:
+        """Find what was assessed by other settings; looked for only when the settings are others than last time."""
+        settings = self.settings()
+        with lend() as connection:
+            if sweeps.settings(connection) == settings:
+                return
+            bases = assessments.bases(connection)
+        for basis in bases:
+            after = "" if (basis[1], basis[2]) != self._basis(basis[0]) else None
+            while after is not None:
+                with lend() as connection:
+                    found = assessments.outdated(connection, basis, today.isoformat(), (after, PAGE))
+                after = found[-1] if found else None
+                yield Page(found)
+        yield Page((), settings=settings)
+
+    def settings(self) -> str:
+        """Return the rules of all sites, as a text that is equal when they are."""
+        return json.dumps({site: rules.basis for site, rules in self.rules.items()}, sort_keys=True)
+
+
+# ---- reading pages -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A study whose row says that it is due, and what its facts say."""
+class _Poisoned:
+    """A study whose facts could not be gathered or assessed."""
 
-    facts: GatheredFacts
-    assessment: Assessment
+    study_instance_uid: str
+    site: str
+    error: Exception
+    gathered: GatheredFacts | None = None
+
+
+def _gathered(connection: Connection, uids: Sequence[str]) -> list[GatheredFacts | _Poisoned]:
+    """Gather a page; when that fails, halves of it, down to the study that cannot be gathered."""
+    try:
+        return list(gather(connection, uids))
+    except POISON as exc:
+        if len(uids) > 1:
+            half = len(uids) // 2
+            return [*_gathered(connection, uids[:half]), *_gathered(connection, uids[half:])]
+        return [_Poisoned(row.study_instance_uid, row.site, exc) for row in gathering.by_uid(connection, uids)]
+
+
+def _remember(connection: Connection, page: Page) -> None:
+    if page.seen is not None:
+        sweeps.see(connection, page.seen)
+    if page.settings is not None:
+        sweeps.set_settings(connection, page.settings)
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------------
+
+
+def _row(judged: Judged, today: date, at: str, basis: tuple[str, str]) -> AssessmentRow:
+    gathered, assessment = judged.gathered, judged.assessment
+    eligible_on = assessment.eligible_on
+    codes = [*gathered.assumptions, *dict.fromkeys(code for code, _ in iter_assumptions(assessment.basis))]
+    return AssessmentRow(
+        gathered.study_instance_uid,
+        gathered.site,
+        judged.facts.exam_on.isoformat(),
+        None if eligible_on is None else eligible_on.isoformat(),
+        assessment.lossless_until.isoformat(),
+        assessment.rule,
+        " ".join(assessment.blocked_by),
+        reassess_on(judged.facts, assessment.basis.schedule, today),
+        " ".join(codes),
+        *basis,
+        at,
+        None,
+        0,
+        gathered.instances,
+        gathered.size_bytes,
+    )
+
+
+def _set_aside(poisoned: _Poisoned, basis: tuple[str, str], today: date, at: str) -> AssessmentRow:
+    """Return the row of a study that could not be assessed; it is tried again from the next day on."""
+    error, gathered = poisoned.error, poisoned.gathered
+    reason = error.message if isinstance(error, RetentionError) else type(error).__name__
+    sizes = (0, 0) if gathered is None else (gathered.instances, gathered.size_bytes)
+    tomorrow = date.fromordinal(min(today.toordinal() + 1, date.max.toordinal())).isoformat()
+    words = (None, None, None, None, "facts", tomorrow, "")
+    return AssessmentRow(poisoned.study_instance_uid, poisoned.site, *words, *basis, at, reason, 0, *sizes)
+
+
+def reassess_on(facts: StudyFacts, schedule: RetentionSchedule, today: date) -> str | None:
+    """Return the first day after ``today`` on which time alone may change the conclusion; None: never.
+
+    An exam that lies ahead, an appeal that begins or ends, a rule that comes into force.
+    """
+    days = [edition.valid_from for edition in schedule.editions if edition.valid_from > today]
+    if facts.exam_on > today:
+        days.append(facts.exam_on)
+    for appeal in facts.appeals:
+        days += [day for day in appeal if day is not None and day > today]
+    return min(days).isoformat() if days else None

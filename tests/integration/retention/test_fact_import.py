@@ -92,8 +92,9 @@ def test_an_import_makes_the_assessments_stale(ledger: Ledger, tmp_path: Path) -
     add(ledger.database, *(new_instance(study=number, PatientID=f"P{number}") for number in (1, 2)))
     change(
         ledger.database,
-        "INSERT INTO assessment (study_instance_uid, site, blocked_by, schedule_version, assessed_at, "
-        "is_stale, instances, size_bytes) SELECT study_instance_uid, site, '', '1', '', 0, 1, 1 "
+        "INSERT INTO assessment (study_instance_uid, site, blocked_by, assumptions, reading, schedule_version, "
+        "assessed_at, is_stale, instances, size_bytes) "
+        "SELECT study_instance_uid, site, '', '{}', 'prudent', '1', '', 0, 1, 1 "
         "FROM study",
     )
     run(ledger, tmp_path, "ipp,kind,date\nP2,visit,2020\n")

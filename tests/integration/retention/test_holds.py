@@ -51,8 +51,9 @@ def store_assessments(database: Database) -> None:
     change(database, "DELETE FROM assessment")
     change(
         database,
-        "INSERT INTO assessment (study_instance_uid, site, blocked_by, schedule_version, assessed_at, "
-        "is_stale, instances, size_bytes) SELECT study_instance_uid, site, '', '', '', 0, 1, 1 FROM study",
+        "INSERT INTO assessment (study_instance_uid, site, blocked_by, assumptions, reading, schedule_version, "
+        "assessed_at, is_stale, instances, size_bytes) "
+        "SELECT study_instance_uid, site, '', '{}', '', '', '', 0, 1, 1 FROM study",
     )
 
 
@@ -79,9 +80,9 @@ def test_a_hold_on_a_patient_blocks_what_comes_later_too(holds: Holds) -> None:
     """Every study of the PatientID at that site, those that come later, and those of records linked to it."""
     hold_id = place(holds, patient_ids=["P1"])
     assert blocked(holds) == {1: [hold_id], 2: [hold_id]}
-    add(holds.ledger.database, new_instance(study=4, PatientID="P1"), new_instance(study=5, PatientID="P2"))
+    add(holds.ledger.database, new_instance(study=4, PatientID="P1"), new_instance(study=5, PatientID="P0"))
     assert blocked(holds, 4, 5) == {4: [hold_id]}
-    merge = NewLink("CHU", "P2", "P1", "hl7:GAM", "A40")
+    merge = NewLink("CHU", "P0", "P1", "hl7:GAM", "A40")
     holds.ledger.act("gam", lambda connection: link(connection, merge))
     assert blocked(holds, 3, 4, 5) == {4: [hold_id], 5: [hold_id]}
     assert holds.show(hold_id).study_instance_uids == ["2.25.1", "2.25.2", "2.25.4", "2.25.5"]

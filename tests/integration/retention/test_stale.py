@@ -31,8 +31,9 @@ def fill(database: Database) -> None:
     add(database, new_instance(study=500, PatientID="A", site="Clinique"))
     change(
         database,
-        "INSERT INTO assessment (study_instance_uid, site, blocked_by, schedule_version, assessed_at, "
-        "is_stale, instances, size_bytes) SELECT study_instance_uid, site, '', '1', '', 0, 1, 1 "
+        "INSERT INTO assessment (study_instance_uid, site, blocked_by, assumptions, reading, schedule_version, "
+        "assessed_at, is_stale, instances, size_bytes) "
+        "SELECT study_instance_uid, site, '', '{}', 'prudent', '1', '', 0, 1, 1 "
         "FROM study",
     )
 

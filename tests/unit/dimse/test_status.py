@@ -26,6 +26,7 @@ FIELDS = {
     "number": 6,
     "hold_id": "H-2026-0001",
     "study_instance_uid": "1.2.3",
+    "now": "1970-01-01",
 }
 
 
