@@ -10,10 +10,11 @@ import click
 
 from archive.cli.options import acting_as, json_option, opened, with_settings
 from archive.cli.output import moment_text, print_json, print_pairs, print_table
-from archive.cli.sites import site_of, site_option, sites_of
+from archive.cli.sites import site_of, site_option
 
 if TYPE_CHECKING:
     from archive.config import Settings
+    from archive.index.records import Event
     from archive.services.accounts import Account
     from archive.services.holds import HoldView, NewHold
 
@@ -47,7 +48,7 @@ def place(settings: Settings, who: Account, site: str | None, as_json: bool, **o
     where, is_applied, review_on = (options.pop(name) for name in ("where", "is_applied", "review_on"))
     wanted = NewHold(site_of(settings, site, who), review_on=_day(review_on), **options)
     with opened(settings) as core:
-        holds, sites = Holds(core.ledger), sites_of(settings, who)
+        holds, sites = Holds(core.ledger), who.sites or None
         found = holds.matching(sites if site is None else frozenset({site}), _keys(where)) if where else []
         if len(found) > 1 and not is_applied:
             _preview(found, as_json)
@@ -92,7 +93,7 @@ def review(settings: Settings, who: Account, hold_id: str, review_on: datetime, 
 
     with opened(settings) as core:
         holds = Holds(core.ledger)
-        holds.review(hold_id, review_on.date(), note=note, actor=who.name, sites=sites_of(settings, who))
+        holds.review(hold_id, review_on.date(), note=note, actor=who.name, sites=who.sites or None)
         view = holds.show(hold_id)
     _print(view, as_json)
 
@@ -109,7 +110,7 @@ def lift(settings: Settings, who: Account, hold_id: str, reason: str, as_json: b
 
     with opened(settings) as core:
         holds = Holds(core.ledger)
-        holds.lift(hold_id, reason=reason, actor=who.name, sites=sites_of(settings, who))
+        holds.lift(hold_id, reason=reason, actor=who.name, sites=who.sites or None)
         view = holds.show(hold_id)
     _print(view, as_json)
 
@@ -138,12 +139,36 @@ def list_holds(settings: Settings, with_lifted: bool, as_json: bool) -> None:
 @json_option
 @with_settings
 def show(settings: Settings, hold_id: str, as_json: bool) -> None:
-    """Print one hold and what it covers."""
+    """Print one hold, what it covers, and what was said of it."""
     from archive.services.holds import Holds
 
     with opened(settings) as core:
-        view = Holds(core.ledger).show(hold_id)
+        holds = Holds(core.ledger)
+        view, events = holds.show(hold_id), holds.history(hold_id)
+    if as_json:
+        print_json(_item(view) | {"history": [_happened(event) for event in events]})
+        return
     _print(view, as_json)
+    click.echo()
+    header = ("when", "by", "what", "review on", "said")
+    print_table([_line(event) for event in events], header=header)
+
+
+def _happened(event: Event) -> dict[str, object]:
+    data = event.data
+    said = data.get("note") or data["reason"]
+    return {
+        "at": event.at,
+        "by": event.actor,
+        "what": event.kind.removeprefix("hold_"),
+        "review_on": data.get("review_on"),
+        "said": said,
+    }
+
+
+def _line(event: Event) -> tuple[object, ...]:
+    told = _happened(event)
+    return moment_text(event.at), told["by"], told["what"], told["review_on"] or "-", told["said"]
 
 
 def _print(view: HoldView, as_json: bool) -> None:

@@ -79,6 +79,16 @@ def run_query(connection: Connection, query: Query) -> Iterator[Mapping[str, str
         yield {name: present(value) for name, present, value in zip(names, presents, row, strict=True)}
 
 
+def narrows(keyword: str, value: str) -> bool:
+    """Tell whether a key of a study query leaves any study out; raise InvalidIdentifier for a value that is none.
+
+    An empty value, ``*`` among several values, a name of delimiters alone and a key that is not matched do not.
+    """
+    if keyword in KEYS and KEYS[keyword].level <= Level.STUDY:
+        return condition(KEYS[keyword], value, "sqlite") is not None
+    return derived_condition(keyword, Level.STUDY, value, "sqlite") is not None
+
+
 def _plan(query: Query, dialect: str) -> _Plan:
     level, top = _levels(query)
     plan = _Plan(level=level, top=level, conditions=[], columns={})

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -14,9 +15,10 @@ from archive.audit import Body
 from archive.errors import InvalidHold, InvalidIdentifier, NoSuchHold, NothingToHold, TooManyMatches
 from archive.index import gathering, patient_facts
 from archive.index import holds as table
-from archive.index.find import Query, run_query
+from archive.index.find import Query, narrows, run_query
 from archive.index.holds import Hold, Scope
 from archive.index.keys import KEYS, Level
+from archive.index.records import Event
 from archive.index.session import Connection
 from archive.services.ledger import Draft, Ledger
 from archive.uids import parse_uid
@@ -25,6 +27,15 @@ LIMIT: Final = 10_000
 """Studies that one hold may name; beyond that the question was too wide."""
 
 LONGEST: Final = {"reason": 500, "authority": 200, "reference": 200}
+_LONGEST_PATIENT_ID: Final = 512
+_NUMBER: Final = re.compile(r"H-[0-9]{4}-[0-9]{4,9}")
+_MATCHES_ANYTHING: Final = " *?-^="
+"""What a value may consist of without saying anything: wildcards, an open range, a name's delimiters."""
+
+Sites = frozenset[str] | None
+"""The sites whoever acts may act for; None: every one, also those that the settings have no more."""
+
+_KINDS: Final = ("hold_placed", "hold_reviewed", "hold_lifted")
 _DERIVED: Final = frozenset({"Modality", "ModalitiesInStudy", "SOPClassesInStudy"})
 """Keys that a study query matches and that are no column."""
 
@@ -59,11 +70,11 @@ class HoldView:
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """What the command ``hold`` does; ``sites`` are those whoever acts may act for."""
+    """What the command ``hold`` does."""
 
     ledger: Ledger
 
-    def matching(self, sites: frozenset[str], keys: Mapping[str, str]) -> list[str]:
+    def matching(self, sites: Sites, keys: Mapping[str, str]) -> list[str]:
         """Return the studies that answer a query by C-FIND's keys, sorted, of these sites.
 
         Every key must narrow: raises InvalidIdentifier for one that the archive does not match, or that matches
@@ -76,9 +87,10 @@ class Holds:
             uids = [row["StudyInstanceUID"] for row in run_query(connection, query)]
             if len(uids) > LIMIT:
                 raise TooManyMatches(limit=LIMIT, reason=f"more than {LIMIT} studies")
-            return sorted(row.study_instance_uid for row in gathering.by_uid(connection, uids) if row.site in sites)
+            studies = gathering.by_uid(connection, uids)
+            return sorted(row.study_instance_uid for row in studies if _is_for(sites, row.site))
 
-    def place(self, wanted: NewHold, *, actor: str, sites: frozenset[str]) -> Hold:
+    def place(self, wanted: NewHold, *, actor: str, sites: Sites) -> Hold:
         """Place a hold; return it. Raises InvalidHold, NothingToHold."""
         now = self.ledger.clock()
         checked = _checked(wanted, now.date())
@@ -94,11 +106,13 @@ class Holds:
         self.ledger.act(actor, decide)
         return self._get(ids[0])
 
-    def review(self, hold_id: str, review_on: date, *, note: str, actor: str, sites: frozenset[str]) -> Hold:
+    def review(self, hold_id: str, review_on: date, *, note: str, actor: str, sites: Sites) -> Hold:
         """Leave a hold in place and say when to look again. Raises NoSuchHold, InvalidHold."""
         if review_on <= self.ledger.clock().date():
             raise InvalidHold(name="the next review", reason="is not in the future")
         text = _text("note", note)
+
+        hold_id = _number(hold_id)
 
         def decide(connection: Connection) -> list[Draft]:
             _open_hold(connection, hold_id, sites)
@@ -108,9 +122,10 @@ class Holds:
         self.ledger.act(actor, decide)
         return self._get(hold_id)
 
-    def lift(self, hold_id: str, *, reason: str, actor: str, sites: frozenset[str]) -> Hold:
+    def lift(self, hold_id: str, *, reason: str, actor: str, sites: Sites) -> Hold:
         """End a hold. Raises NoSuchHold, InvalidHold."""
         text = _text("reason", reason)
+        hold_id = _number(hold_id)
 
         def decide(connection: Connection) -> list[Draft]:
             _open_hold(connection, hold_id, sites)
@@ -127,11 +142,21 @@ class Holds:
 
     def show(self, hold_id: str) -> HoldView:
         """Return a hold, lifted or not. Raises NoSuchHold."""
+        hold_id = _number(hold_id)
         with self.ledger.database.read() as connection:
             hold = table.find(connection, hold_id)
             if hold is None:
                 raise NoSuchHold(hold_id=hold_id, reason="no hold has this number")
             return self._view(connection, hold)
+
+    def history(self, hold_id: str) -> Sequence[Event]:
+        """Return what happened to a hold, as the ledger has it: its reviews with their notes too. Reads all of it.
+
+        Raises LedgerBroken, OSError.
+        """
+        hold_id = _number(hold_id)
+        events = self.ledger.files.iter_events()
+        return [event for event in events if event.kind in _KINDS and event.data["hold_id"] == hold_id]
 
     def _get(self, hold_id: str) -> Hold:
         return self.show(hold_id).hold
@@ -150,7 +175,10 @@ class Holds:
 def _check_key(keyword: str, value: str) -> None:
     if keyword not in _DERIVED and (keyword not in KEYS or KEYS[keyword].level > Level.STUDY):
         raise InvalidIdentifier(reason=f"{keyword} is not a key that studies are found by")
-    if not value.strip(" *?-\\"):
+    if not value.isprintable():
+        raise InvalidIdentifier(reason=f"{keyword} has characters that do not print")
+    says_nothing = any(part.strip() and not part.strip(_MATCHES_ANYTHING) for part in value.split("\\"))
+    if says_nothing or not narrows(keyword, value):
         raise InvalidIdentifier(reason=f"{keyword} would match every study; give it a value")
 
 
@@ -159,8 +187,8 @@ def _checked(wanted: NewHold, today: date) -> NewHold:
     if wanted.review_on is not None and wanted.review_on <= today:
         raise InvalidHold(name="the review date", reason="is not in the future")
     patient_ids = [patient_id.strip() for patient_id in wanted.patient_ids]
-    if not all(patient_ids):
-        raise InvalidHold(name="a PatientID", reason="is empty")
+    if not all(map(_is_patient_id, patient_ids)):
+        raise InvalidHold(name="a PatientID", reason=f"takes 1 to {_LONGEST_PATIENT_ID} characters of text")
     return replace(
         wanted,
         reason=_text("reason", wanted.reason),
@@ -178,17 +206,38 @@ def _text(name: str, value: str) -> str:
     return text
 
 
-def _studies(connection: Connection, wanted: NewHold, sites: frozenset[str]) -> list[Scope]:
+def _is_patient_id(text: str) -> bool:
+    """Tell whether both databases can look for it: it need not print, since what devices send does not always."""
+    is_unicode = not any("\ud800" <= letter <= "\udfff" for letter in text)
+    return 0 < len(text) <= _LONGEST_PATIENT_ID and "\0" not in text and is_unicode
+
+
+def _number(hold_id: str) -> str:
+    """Return the number of a hold as it is kept. Raises NoSuchHold for what is none."""
+    number = hold_id.strip().upper()
+    if not _NUMBER.fullmatch(number):
+        shown = hold_id.encode("ascii", "backslashreplace").decode()
+        raise NoSuchHold(hold_id=shown, reason="a hold's number looks like H-2026-0001")
+    return number
+
+
+def _is_for(sites: Sites, *of: str) -> bool:
+    return sites is None or sites.issuperset(of)
+
+
+def _studies(connection: Connection, wanted: NewHold, sites: Sites) -> list[Scope]:
     known = {row.study_instance_uid: row.site for row in gathering.by_uid(connection, wanted.studies)}
-    missing = [uid for uid in wanted.studies if known.get(uid, "" if not wanted.is_ahead else wanted.site) not in sites]
+    if wanted.is_ahead:
+        known = dict.fromkeys(wanted.studies, wanted.site) | known
+    missing = [uid for uid in wanted.studies if uid not in known or not _is_for(sites, known[uid])]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise NothingToHold(reason=f"the archive has no study {missing[0]}{others}; check it, or place it --ahead")
-    return [Scope(known.get(uid, wanted.site), uid) for uid in wanted.studies]
+    return [Scope(known[uid], uid) for uid in wanted.studies]
 
 
-def _patients(connection: Connection, wanted: NewHold, sites: frozenset[str]) -> list[Scope]:
-    if wanted.patient_ids and wanted.site not in sites:
+def _patients(connection: Connection, wanted: NewHold, sites: Sites) -> list[Scope]:
+    if wanted.patient_ids and not _is_for(sites, wanted.site):
         raise NothingToHold(reason=f"{wanted.site} is not a site this account acts for")
     for patient_id in () if wanted.is_ahead else wanted.patient_ids:
         if not _is_known(connection, wanted.site, patient_id):
@@ -219,10 +268,10 @@ def _placed(hold_id: str, wanted: NewHold, scopes: Sequence[Scope]) -> Draft:
     return Draft("hold_placed", data, public)
 
 
-def _open_hold(connection: Connection, hold_id: str, sites: frozenset[str]) -> None:
+def _open_hold(connection: Connection, hold_id: str, sites: Sites) -> None:
     """Raise NoSuchHold unless the hold holds and is of these sites alone."""
     hold = table.find(connection, hold_id)
-    if hold is None or not sites.issuperset(scope.site for scope in table.scopes(connection, hold_id)):
+    if hold is None or not _is_for(sites, *(scope.site for scope in table.scopes(connection, hold_id))):
         raise NoSuchHold(hold_id=hold_id, reason="no hold of your sites has this number")
     if hold.lifted_at is not None:
         raise NoSuchHold(hold_id=hold_id, reason="it was lifted already")

@@ -49,6 +49,17 @@ def test_placed_reviewed_lifted(run: Run) -> None:
     shown = run("hold", "show", hold_id, who=None)
     assert "study 2.25.1" in shown.stdout
     assert "by bea" in shown.stdout
+    *_, placed, reviewed, ended = (line.split() for line in shown.stdout.splitlines())
+    assert (placed[2:], reviewed[2:]) == (
+        ["anne", "placed", "2099-01-01", "a", "judge", "asks"],
+        ["anne", "reviewed", "2100-01-01", "goes", "on"],
+    )
+    assert ended[2:] == ["bea", "lifted", "-", "over"]
+    history = json.loads(run("hold", "show", hold_id, "--json", who=None).stdout)["history"]
+    assert [(each["what"], each["by"], each["said"]) for each in history][1:] == [
+        ("reviewed", "anne", "goes on"),
+        ("lifted", "bea", "over"),
+    ]
 
 
 def test_a_query_that_finds_several_is_shown_first(run: Run, database: Database) -> None:
@@ -76,6 +87,9 @@ def test_a_query_that_finds_several_is_shown_first(run: Run, database: Database)
         (("--where", "PatientName"), 2, "--where takes KEY=VALUE"),
         (("--where", "PatientName=A", "--where", "PatientName=B"), 2, "PatientName is given twice"),
         (("--where", "Patient=A"), 15, "Patient is not a key"),
+        (("--where", "PatientName=MOREAU\\*"), 15, "PatientName would match every study"),
+        (("--where", "PatientName=\udcff"), 15, "PatientName has characters that do not print"),
+        (("--patient", "\udcff", "--ahead"), 24, "a PatientID takes 1 to 512"),
         (("--study", "2.25.1", "--review-on", "1970-01-01"), 24, "the review date is not in the future"),
         (("--study", "2.25.1", "--site", "Nowhere"), 2, "is not a site here"),
     ],

@@ -33,7 +33,7 @@ def holds(ledger: Ledger) -> Holds:
     return Holds(ledger)
 
 
-def place(holds: Holds, *numbers: int, sites: frozenset[str] = EVERY, **other: Any) -> str:
+def place(holds: Holds, *numbers: int, sites: frozenset[str] | None = EVERY, **other: Any) -> str:
     """Place a hold on studies, or what else is asked for; return its number."""
     wanted = NewHold("CHU", *JUDGE, studies=[f"2.25.{number}" for number in numbers], **other)
     return holds.place(wanted, actor="anne", sites=sites).hold_id
@@ -154,6 +154,14 @@ def test_a_query_is_resolved_when_it_is_asked(holds: Holds) -> None:
         ({"PatientNam": "X"}, "PatientNam is not a key"),
         ({"SeriesInstanceUID": "2.25.1"}, "SeriesInstanceUID is not a key"),
         ({"PatientName": "MOREAU*", "StudyDescription": "**"}, "StudyDescription would match every study"),
+        ({"PatientName": "^"}, "PatientName would match every study"),
+        ({"PatientName": "MOREAU\\*"}, "PatientName would match every study"),
+        ({"PatientID": "P1\\ ?* "}, "PatientID would match every study"),
+        ({"StudyInstanceUID": "2.25.1\\*"}, "StudyInstanceUID would match every study"),
+        ({"Modality": "CT\\*"}, "Modality would match every study"),
+        ({"PatientName": "MOREAU", "AccessionNumber": ""}, "AccessionNumber would match every study"),
+        ({"PatientName": "\udcff"}, "PatientName has characters that do not print"),
+        ({"PatientID": "P1\0"}, "PatientID has characters that do not print"),
         ({"StudyDate": "yesterday"}, "StudyDate"),
     ],
 )
@@ -171,8 +179,10 @@ def test_a_query_that_would_hold_too_much_is_refused(holds: Holds, keys: dict[st
         ({"studies": ["2.25.1", "2.25.8", "2.25.9"]}, NothingToHold, "no study 2.25.8 and 1 more"),
         ({"studies": ["MOREAU"]}, InvalidUid, "StudyInstanceUID is not a DICOM UID"),
         ({"patient_ids": ["P7"]}, NothingToHold, "neither a study nor a fact of that PatientID"),
-        ({"patient_ids": [" "]}, InvalidHold, "a PatientID is empty"),
-        ({"site": "Nowhere", "patient_ids": ["P1"]}, NothingToHold, "Nowhere is not a site"),
+        ({"patient_ids": [" "]}, InvalidHold, "a PatientID takes 1 to 512"),
+        ({"patient_ids": ["P\udcff"], "is_ahead": True}, InvalidHold, "a PatientID takes 1 to 512"),
+        ({"patient_ids": ["P\0"], "is_ahead": True}, InvalidHold, "a PatientID takes 1 to 512"),
+        ({"patient_ids": ["P" * 513], "is_ahead": True}, InvalidHold, "a PatientID takes 1 to 512"),
         ({"studies": ["2.25.1"], "reason": "  "}, InvalidHold, "the reason takes 1 to 500"),
         ({"studies": ["2.25.1"], "authority": "\x1b[31m"}, InvalidHold, "the authority takes 1 to 200"),
         ({"studies": ["2.25.1"], "reference": "n" * 201}, InvalidHold, "the reference takes 1 to 200"),
@@ -206,6 +216,53 @@ def test_an_account_of_one_site_has_no_say_at_another(holds: Holds) -> None:
     with pytest.raises(NoSuchHold, match="no hold of your sites"):
         holds.lift(hold_id, reason="mine alone", actor="carl", sites=CHU)
     assert blocked(holds) == {1: [hold_id], 3: [hold_id]}
+
+
+def test_a_site_that_is_configured_no_more_is_still_held(holds: Holds) -> None:
+    """Whoever acts for every site holds and frees what is left of a former one; other accounts do not."""
+    add(holds.ledger.database, new_instance(study=4, site="Former", PatientID="P4"))
+    with pytest.raises(NothingToHold, match=r"no study 2\.25\.4"):
+        place(holds, 4)
+    with pytest.raises(NothingToHold, match="Former is not a site this account acts for"):
+        holds.place(NewHold("Former", *JUDGE, patient_ids=["P4"]), actor="anne", sites=EVERY)
+    assert holds.matching(EVERY, {"PatientID": "P4"}) == []
+    assert holds.matching(None, {"PatientID": "P4"}) == ["2.25.4"]
+    hold_id = place(holds, 4, sites=None)
+    assert blocked(holds, 4) == {4: [hold_id]}
+    holds.lift(hold_id, reason="over", actor="anne", sites=None)
+    assert blocked(holds, 4) == {}
+
+
+def test_the_history_tells_every_review(holds: Holds) -> None:
+    """All reviews are there with their notes, not the last alone; other holds' events are not."""
+    hold_id, _ = place(holds, 1), place(holds, 1)
+    for year, note in ((2028, "the case goes on"), (2029, "in appeal")):
+        holds.review(hold_id, date(year, 1, 1), note=note, actor="bea", sites=EVERY)
+    holds.lift(hold_id, reason="judged", actor="carl", sites=EVERY)
+    events = holds.history(hold_id.lower())
+    assert [(event.kind, event.actor) for event in events] == [
+        ("hold_placed", "anne"),
+        ("hold_reviewed", "bea"),
+        ("hold_reviewed", "bea"),
+        ("hold_lifted", "carl"),
+    ]
+    assert [event.data["note"] for event in events[1:3]] == ["the case goes on", "in appeal"]
+
+
+@pytest.mark.parametrize(
+    "number", ["", "7", "H-2026-1", "H-2026-0001\udcff", "H-2026-0001\0", "H-\u0662\u0660\u0662\u0666-0001"]
+)
+def test_what_is_no_number_is_told_so(holds: Holds, number: str) -> None:
+    """What cannot be a hold's number is refused before a database sees it; case and spaces around do not matter."""
+    hold_id = place(holds, 1)
+    for refused in (
+        lambda: holds.show(number),
+        lambda: holds.lift(number, reason="r", actor="bea", sites=EVERY),
+        lambda: holds.review(number, date(2030, 1, 1), note="n", actor="bea", sites=EVERY),
+    ):
+        with pytest.raises(NoSuchHold, match="looks like H-2026-0001"):
+            refused()
+    assert holds.show(f" {hold_id.lower()} ").hold.hold_id == hold_id
 
 
 def test_what_cannot_be_lifted_or_reviewed(holds: Holds) -> None:
