@@ -48,6 +48,9 @@ class Disk(Protocol):
         A file that is not there is made, with its folder.
         """
 
+    def unlink(self, path: Path) -> bool:
+        """Take a file's name away, for good once its folder is synced; tell whether there was one."""
+
     def close(self, handle: int) -> None:
         """Close a handle of ``create``; a file without a name is gone then."""
 
@@ -65,6 +68,27 @@ class Disk(Protocol):
 
     def free_bytes(self, path: Path) -> int:
         """Return how many bytes an ordinary user may still write."""
+
+
+def write_once(disk: Disk, path: Path, data: bytes) -> bool:
+    """Put a whole file of ``data`` under a name, durably, with its folder; False when the name is taken: it stays.
+
+    Raises OSError as the disk does.
+    """
+    disk.make_folder(path.parent)
+    handle = disk.create(path.parent)
+    try:
+        disk.write(handle, data, 0)
+        disk.sync_file(handle)
+        try:
+            disk.link(handle, path)
+        except FileExistsError:
+            return False
+        finally:
+            disk.sync_folder(path.parent)
+    finally:
+        disk.close(handle)
+    return True
 
 
 class OsDisk:
@@ -171,6 +195,14 @@ class OsDisk:
             os.close(handle)
         if is_new:
             self.sync_folder(path.parent)
+
+    def unlink(self, path: Path) -> bool:
+        """Call unlink; no file is not an error."""
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def close(self, handle: int) -> None:
         """Close; a hidden name goes too."""

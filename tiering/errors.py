@@ -2,6 +2,7 @@
 
 TieringError
 ├── InvalidWarrant                  a permission to delete does not name exactly one object
+├── ObjectDiffers                   the object is not the one that may be deleted: it stays
 └── TranscodeError                  a stored data set cannot be given in another transfer syntax
     ├── UnsupportedConversion       no codec, or no such target
     ├── MalformedDataset            the bytes are not the data set their transfer syntax promises
@@ -40,6 +41,12 @@ class InvalidWarrant(TieringError):
     """The delete warrant is not valid: {field} {reason}."""
 
     exit_code = 31
+
+
+class ObjectDiffers(TieringError):
+    """The object {key} was not deleted: {reason}."""
+
+    exit_code = 33
 
 
 class TranscodeError(TieringError):

@@ -23,6 +23,8 @@ CHUNK_BYTES: Final = 1024 * 1024
 SLACK_BYTES: Final = 128 * 1024
 """Room for the header, and for what a fragment brings beyond a chunk."""
 SUFFIX: Final = ".dcm"
+NOTE_SUFFIX: Final = ".json"
+"""What lies beside an object and tells why it was kept aside."""
 _DAY: Final = re.compile(r"[0-9]{8}")
 _OBJECT: Final = re.compile(r"[0-9]{6,}\.dcm")
 _FOLDER: Final = re.compile(r"([0-9]{8})/([0-9]{6})-[0-9a-f]{8}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from tiering.errors import InvalidWarrant
@@ -15,8 +16,8 @@ class DeleteWarrant:
     """Names what may be deleted and why; a store compares all of it with the object before it deletes.
 
     `key` is the object's key: segments joined by "/", never absolute, never climbing. `sha256` is the digest (32
-    bytes) of the object's bytes. `generation` is the store's own name for this version of the object. `reason` says
-    in words why it may go; it is written to the journal, so it never holds a patient's identity.
+    bytes) of the object's data set. `generation` names this version of the object, as ``generation_of`` has it.
+    `reason` says in words why it may go; it is written to the journal, so it never holds a patient's identity.
     Raises InvalidWarrant when a field is empty, of the wrong type or ambiguous.
     """
 
@@ -30,6 +31,15 @@ class DeleteWarrant:
         _check_digest(self.sha256)
         _check_text("generation", self.generation)
         _check_text("reason", self.reason)
+
+
+def generation_of(header: bytes, size_bytes: int) -> str:
+    """Return what tells one version of an object from every other that ever had its key.
+
+    From its bytes alone, its header (which carries the data set's digest) and its size in bytes: a copy brought back
+    from a backup has other times and another inode, and is the same object.
+    """
+    return f"{size_bytes}.{len(header)}.{hashlib.sha256(header).hexdigest()}"
 
 
 def _check_text(field: str, value: object) -> None:

@@ -23,11 +23,10 @@ from archive.part10.meta import StoredHeader, parse_header
 from archive.services.arrival import CHUNK_BYTES
 from archive.services.committer import Committer
 from archive.uids import uid_or_nothing
-from tiering.disk import Disk
-from tiering.landing import SUFFIX, path_of
+from tiering.disk import Disk, write_once
+from tiering.landing import NOTE_SUFFIX, SUFFIX, path_of
 
 HOT_PREFIX: Final = "hot/"
-NOTE_SUFFIX: Final = ".json"
 _LATE: Final = "found at start-up: it was kept aside, the index did not know"
 
 
@@ -92,15 +91,7 @@ def write_note(disk: Disk, path: Path, row: NewQuarantined) -> None:
         "peer_address": row.peer_address,
         "announced_sop_instance_uid": row.sop_instance_uid,
     }
-    handle = disk.create(path.parent)
-    try:
-        disk.write(handle, json.dumps(note, indent=1).encode(), 0)
-        disk.sync_file(handle)
-        with suppress(FileExistsError):
-            disk.link(handle, path.with_suffix(NOTE_SUFFIX))
-        disk.sync_folder(path.parent)
-    finally:
-        disk.close(handle)
+    write_once(disk, path.with_suffix(NOTE_SUFFIX), json.dumps(note, indent=1).encode())
 
 
 def noted_keys(disk: Disk, root: Path, folder: str) -> set[str]:

@@ -62,11 +62,14 @@ def _lay(target: bytearray, data: bytes, offset: int) -> None:
 class _Folder:
     names: dict[str, _File | _Folder] = field(default_factory=dict)
     synced: set[str] = field(default_factory=set)
+    unlinked: dict[str, _File] = field(default_factory=dict)
+    """Names taken away since the last sync: each may be there again."""
 
     def survive(self, keep: Keep, known: dict[int, _File]) -> _Folder:
         """Return what is left; ``known`` keeps a file with two names one file."""
         left = _Folder()
-        for name, node in self.names.items():
+        back = {name: node for name, node in self.unlinked.items() if name not in self.names and keep()}
+        for name, node in (self.names | back).items():
             if name in self.synced or keep():
                 if isinstance(node, _Folder):
                     left.names[name] = node.survive(keep, known)
@@ -183,7 +186,19 @@ class ForgetfulDisk:
         with self._lock:
             self.call("sync_folder")
             folder = self._folder(path)
-            folder.synced = set(folder.names)
+            folder.synced, folder.unlinked = set(folder.names), {}
+
+    def unlink(self, path: Path) -> bool:
+        with self._lock:
+            self.call("unlink")
+            try:
+                folder = self._folder(path.parent)
+            except FileNotFoundError:
+                return False
+            file = folder.names.pop(path.name, None)
+            if isinstance(file, _File) and path.name in folder.synced:
+                folder.unlinked[path.name] = file
+            return file is not None
 
     def append(self, path: Path, data: bytes, offset: int) -> None:
         with self._lock:

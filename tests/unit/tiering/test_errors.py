@@ -10,6 +10,7 @@ from tiering.errors import (
     ConversionTooLarge,
     InvalidWarrant,
     MalformedDataset,
+    ObjectDiffers,
     PixelMismatch,
     TieringError,
     TranscodeError,
@@ -23,6 +24,7 @@ SAMPLES = [
     MalformedDataset(offset=12, reason="it ends"),
     PixelMismatch(reason="3 frames described, 2 found"),
     CodecFailed(codec="RLE", frame=4, reason="bad run"),
+    ObjectDiffers(key="k", reason="other bytes"),
     ConversionTooLarge(reason="5 GiB"),
 ]
 BY_NAME = pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
