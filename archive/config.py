@@ -9,20 +9,15 @@ import difflib
 import os
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeGuard, get_args
-from urllib.parse import urlsplit
+from typing import Any, TypeGuard, get_args
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
-    Field,
     PrivateAttr,
-    SecretStr,
     ValidationError,
 )
 from pydantic import ValidationInfo as Info
@@ -32,11 +27,33 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
-from archive.config_values import AE, Cidr, Count, Fingerprint, Name, Port, Seconds
+from archive.config_sections import (
+    DicomSettings,
+    DisposalSettings,
+    Hl7Settings,
+    IndexSettings,
+    LogSettings,
+    PeerSettings,
+    Site,
+    StorageSettings,
+    TlsSettings,
+    refuse_twice,
+)
 from archive.errors import ConfigError
-from archive.uids import doubt_about_finess
-from retention_rules.errors import RetentionError
-from retention_rules.loader import load_schedule
+
+__all__ = [
+    "DicomSettings",
+    "DisposalSettings",
+    "Hl7Settings",
+    "PeerSettings",
+    "Settings",
+    "Site",
+    "StorageSettings",
+    "TlsSettings",
+    "find_file",
+    "load_settings",
+    "mask_url",
+]
 
 FILE_NAME = "drimbox.toml"
 ENV_PREFIX = "DRIMBOX_"
@@ -52,176 +69,7 @@ _HOME_RELATIVE = (
     ("dicom", "tls", "key"),
     ("dicom", "tls", "ca"),
 )
-_DATABASE_SCHEMES = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
 _PASSWORD = re.compile(r"(?P<before>://[^:/?#@]*:).*(?=@)|(?P<key>[?&](?:password|sslpassword)=)[^&#]*")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class PeerSettings(_Section):
-    """A known application entity; a C-MOVE destination when it has both ``host`` and ``port``."""
-
-    ae_title: AE
-    host: str | None = Field(default=None, min_length=1)
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    addresses: tuple[Cidr, ...] = ()
-    certificate_sha256: Fingerprint | None = None
-    tls: bool = False
-    commitment_same_association: bool = True
-
-    @property
-    def is_destination(self) -> bool:
-        """Tell whether the archive can open an association to this peer."""
-        return self.host is not None and self.port is not None
-
-    @check_model(mode="after")
-    def _host_with_port(self) -> PeerSettings:
-        if (self.host is None) != (self.port is None):
-            raise ValueError("host and port go together: give both or neither")
-        return self
-
-
-class TlsSettings(_Section):
-    """The second, encrypted listener (PS3.15 B.9 to B.11); off while ``port`` is absent."""
-
-    port: Port | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    ca: Path | None = None
-    client_certificate: Literal["none", "optional", "required"] = "none"
-    profile: Literal["bcp195", "extended"] = "bcp195"
-
-    @check_model(mode="after")
-    def _files(self) -> TlsSettings:
-        if self.port is None:
-            return self
-        wanted = ["certificate", "key"] + ["ca"] * (self.client_certificate != "none")
-        for name in wanted:
-            path: Path | None = getattr(self, name)
-            if path is None:
-                raise ValueError(f"{name} is needed when port is set; give the path of a PEM file")
-            if not path.is_file():
-                raise ValueError(f"{name}: there is no file {path}")
-        return self
-
-
-class DicomSettings(_Section):
-    """The DICOM listener, its limits and its timers (seconds), and the application entities it knows."""
-
-    host: str = Field(default="127.0.0.1", min_length=1)
-    port: Port = 11112
-    ae_title: AE = "DRIMBOX"
-    extra_ae_titles: tuple[AE, ...] = ()
-    check_called_ae_title: bool = True
-    accept_unknown_peers: bool = True
-    accept_private_sop_classes: bool = True
-    max_pdu_bytes: Annotated[int, Field(ge=4096, le=128 * 1024 * 1024)] = 1024 * 1024
-    max_associations: Count = 256
-    max_associations_per_peer: Count = 128
-    artim_seconds: Seconds = 30
-    idle_seconds: Seconds = 600
-    pdu_seconds: Seconds = 30
-    find_limit: Count = 10_000
-    peers: tuple[PeerSettings, ...] = ()
-    tls: TlsSettings = TlsSettings()
-
-    @check_field("peers")
-    @classmethod
-    def _peers_once(cls, peers: tuple[PeerSettings, ...]) -> tuple[PeerSettings, ...]:
-        _refuse_twice((peer.ae_title for peer in peers), what="AE title")
-        return peers
-
-
-class Hl7Settings(_Section):
-    """The HL7 listener (MLLP), its limits and timers (seconds); off while ``port`` is absent."""
-
-    host: str = Field(default="127.0.0.1", min_length=1)
-    port: Port | None = None
-    addresses: tuple[Cidr, ...] = ()
-    max_message_kib: Annotated[int, Field(ge=16, le=1024 * 1024)] = 1024
-    max_connections: Count = 32
-    message_seconds: Seconds = 30
-    idle_seconds: Seconds = 3600
-    tls: bool = False
-
-
-class StorageSettings(_Section):
-    """Where bytes rest; ``None`` means the folder of that name in the home."""
-
-    hot: Path | None = None
-    quarantine: Path | None = None
-    min_free_mib: Annotated[int, Field(ge=0)] = 512
-    direct_io: bool = True
-
-
-class IndexSettings(_Section):
-    """The index database; ``url`` may hold a password, so it is a secret."""
-
-    url: SecretStr | None = None
-
-    @check_field("url")
-    @classmethod
-    def _known_scheme(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is None:
-            return None
-        text = url.get_secret_value()
-        if not text.startswith(_DATABASE_SCHEMES) or not urlsplit(text).path.strip("/"):
-            raise ValueError("give sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
-        return url
-
-
-class LogSettings(_Section):
-    """How much is logged to standard error, and in which form."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "console"] = "json"
-
-
-class Site(_Section):
-    """An establishment that owns studies; ``regime`` chooses its retention law (R.1112-7 CSP, or private practice).
-
-    ``retention_years`` lengthens the base period (a private site may shorten it to the UNCAM's five years);
-    ``reading``: where two official sources differ keep longer (prudent), or apply the statute alone.
-    """
-
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")
-    regime: Literal["hospital", "private"] = "hospital"
-    kind: Literal["public", "espic", "private_clinic", "practice"] = "public"
-    finess: str | None = None
-    calling_ae_titles: tuple[AE, ...] = ()
-    hl7_facilities: tuple[Name, ...] = ()
-    ipp_authorities: tuple[Name, ...] = ()
-    retention_years: Annotated[int, Field(ge=1, le=200)] | None = None
-    reading: Literal["prudent", "statute"] = "prudent"
-
-    @check_model(mode="after")
-    def _years_keep_the_law(self) -> Site:
-        try:
-            load_schedule(self.regime, self.retention_settings)
-        except RetentionError as exc:
-            raise ValueError(exc.message) from exc
-        return self
-
-    @property
-    def retention_settings(self) -> dict[str, int | bool]:
-        """Return what lengthens the schedule of the regime: the site's own number of years, if it has one."""
-        return {} if self.retention_years is None else {"base": self.retention_years}
-
-    @check_model(mode="after")
-    def _regime_fits_kind(self) -> Site:
-        if self.kind == "practice" and self.regime != "private":
-            raise ValueError('kind "practice" goes with regime "private"')
-        if self.kind in {"public", "espic"} and self.regime != "hospital":
-            raise ValueError(f'kind "{self.kind}" goes with regime "hospital"')
-        return self
-
-    @property
-    def finess_warning(self) -> str | None:
-        """Say what is odd about the FINESS number; odd numbers exist, so this refuses nothing."""
-        doubt = None if self.finess is None else doubt_about_finess(self.finess)
-        return None if doubt is None else f"site {self.name}: FINESS {self.finess} {doubt}"
 
 
 class Settings(BaseSettings):
@@ -242,6 +90,7 @@ class Settings(BaseSettings):
     dicom: DicomSettings = DicomSettings()
     hl7: Hl7Settings = Hl7Settings()
     storage: StorageSettings = StorageSettings()
+    disposal: DisposalSettings = DisposalSettings()
     index: IndexSettings = IndexSettings()
     log: LogSettings = LogSettings()
     _source: Path | None = PrivateAttr(default=None)
@@ -261,9 +110,9 @@ class Settings(BaseSettings):
     @check_field("sites")
     @classmethod
     def _sites_once(cls, sites: tuple[Site, ...]) -> tuple[Site, ...]:
-        _refuse_twice((site.name for site in sites), what="site name")
-        _refuse_twice((title for site in sites for title in site.calling_ae_titles), what="AE title")
-        _refuse_twice((name for site in sites for name in site.hl7_facilities), what="HL7 facility")
+        refuse_twice((site.name for site in sites), what="site name")
+        refuse_twice((title for site in sites for title in site.calling_ae_titles), what="AE title")
+        refuse_twice((name for site in sites for name in site.hl7_facilities), what="HL7 facility")
         return sites
 
     @check_field("default_site")
@@ -304,6 +153,16 @@ class Settings(BaseSettings):
         return self.home / "ledger"
 
     @property
+    def certificates_folder(self) -> Path:
+        """Return where the certificates of destroyed lists and the rejection notes lie."""
+        return self.home / "certificates"
+
+    @property
+    def signing_key(self) -> Path:
+        """Return the file of the key that signs certificates; it is made when it is first needed."""
+        return self.home / "keys" / "certificates.pem"
+
+    @property
     def quarantine_folder(self) -> Path:
         """Return the folder where refused objects wait for the operator."""
         return self.storage.quarantine or self.home / "quarantine"
@@ -311,7 +170,8 @@ class Settings(BaseSettings):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what looks odd but does not keep the archive from starting."""
-        return tuple(site.finess_warning for site in self.sites if site.finess_warning is not None)
+        found = (*(site.finess_warning for site in self.sites), self.disposal.waiting_warning)
+        return tuple(warning for warning in found if warning is not None)
 
     def site_of(self, calling_ae_title: str) -> Site:
         """Return the site that owns what this AE title sends: the one that lists it, or the default site."""
@@ -477,9 +337,3 @@ def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[name] = value
     return merged
-
-
-def _refuse_twice(values: Iterable[str], *, what: str) -> None:
-    twice = [value for value, count in Counter(values).items() if count > 1]
-    if twice:
-        raise ValueError(f"{what} {twice[0]!r} is given twice")

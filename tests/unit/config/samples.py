@@ -54,6 +54,9 @@ quarantine = "/srv/quarantine"
 min_free_mib = 1024
 direct_io = false
 
+[disposal]
+waiting_days = 60
+
 [index]
 url = "postgresql://archive:hunter2@db.example:5432/archive"
 
