@@ -40,9 +40,12 @@ from archive.index import journal
 from archive.index.session import MAPPED_BYTES, Database
 from archive.services.adopt import Adopt
 from archive.services.assess import Assessor, rules_of
+from archive.services.certificates import Signer
 from archive.services.clock_trust import ClockTrust
 from archive.services.commitment import CommitmentReporter, Commitments
 from archive.services.committer import Committer
+from archive.services.destroy import Destruction
+from archive.services.disposal import Disposals
 from archive.services.find import Find
 from archive.services.fixity import Fixity
 from archive.services.hl7 import Feed, Reading
@@ -52,6 +55,7 @@ from archive.services.ledger import Ledger, LedgerFiles
 from archive.services.lock import hold_home, share_home
 from archive.services.quarantine import Quarantine, iter_quarantine
 from archive.services.rebuild import Rebuild
+from archive.services.remains import HOT, QUARANTINE, Stores
 from archive.services.reports import (
     AuditItem,
     AuditReport,
@@ -268,6 +272,28 @@ def assessor_of(core: Core) -> Assessor:
     return Assessor(core.database, rules_of(core.settings.sites), core.ledger.clock)
 
 
+def disposals_of(core: Core) -> Disposals:
+    """Return the disposal lists of an archive."""
+    settings = core.settings
+    sites = {site.name: site for site in settings.sites}
+    return Disposals(core.ledger, assessor_of(core), sites, settings.disposal.waiting_days)
+
+
+def destruction_of(core: Core, *, accept_damaged: bool = False) -> Destruction:
+    """Return what destroys the lists of an archive."""
+    settings = core.settings
+    stores = Stores(core.disk, {HOT: settings.hot_folder, QUARANTINE: settings.quarantine_folder})
+    signer = Signer(core.disk, settings.signing_key)
+    return Destruction(
+        disposals_of(core),
+        stores,
+        signer,
+        settings.certificates_folder,
+        settings.dicom.ae_title,
+        accept_damaged=accept_damaged,
+    )
+
+
 def _wait_for_signal(core: Core) -> None:
     """Return when a signal asks to stop.
 
@@ -300,12 +326,17 @@ def _keep_house(core: Core, over: threading.Event) -> None:
 
 
 def _settler(core: Core) -> Callable[[], None]:
-    """Return what notes that the clock is right and assesses what arrived or changed; ClockNotTrusted: neither."""
-    clock, assessor = ClockTrust(core.ledger), assessor_of(core)
+    """Return what notes that the clock is right, assesses what arrived or changed and keeps what is due no more.
+
+    ClockNotTrusted: nothing of it.
+    """
+    clock, assessor, disposals = ClockTrust(core.ledger), assessor_of(core), disposals_of(core)
 
     def settle() -> None:
         clock.observe()
         assessor.settle()
+        for list_id, studies in disposals.review().items():
+            _log.warning("studies_sent_back", list=list_id, studies=studies)
 
     return settle
 

@@ -6,7 +6,8 @@ ArchiveError
 ├── IngestError                     an object cannot be taken in
 │   ├── UnreadableDataset           ├── MissingIdentifier
 │   ├── SopClassMismatch            ├── SopInstanceMismatch
-│   ├── ConflictingInstance         └── TransferLost
+│   ├── ConflictingInstance         ├── DestroyedInstance
+│   └── TransferLost
 ├── Unavailable                     try again later
 │   ├── StorageFull                 ├── StorageFailed
 │   └── IndexUnavailable
@@ -36,7 +37,11 @@ ArchiveError
 │   └── NoSuchHold
 ├── ClockNotTrusted                 the server's clock cannot be right: nothing that depends on the day is done
 ├── NoSuchStudy                     a study that is asked about is not here
-└── SweepRefused                    a sweep cannot be made so
+│   └── StudyDestroyed              any more
+├── SweepRefused                    a sweep cannot be made so
+└── DisposalError                   an elimination cannot go on so
+    ├── NoSuchList                  ├── NothingDue
+    ├── DisposalRefused             └── CertificateInvalid
 
 The class docstring is the message; it is formatted with the exception's own fields.
 """
@@ -106,6 +111,10 @@ class SopInstanceMismatch(IngestError):
 
 class ConflictingInstance(IngestError):
     """Stored already with other bytes; this copy is in quarantine."""
+
+
+class DestroyedInstance(IngestError):
+    """Destroyed lawfully (list {list_id}); it is not taken again."""
 
 
 class TransferLost(IngestError):
@@ -293,7 +302,35 @@ class NoSuchStudy(ArchiveError):
     exit_code = 26
 
 
+class StudyDestroyed(NoSuchStudy):
+    """Study {study_instance_uid} was destroyed: drimbox disposal certificate {list_id} prints the proof."""
+
+
 class SweepRefused(ArchiveError):
     """No sweep was made: {reason}."""
 
     exit_code = 27
+
+
+class DisposalError(ArchiveError):
+    """The elimination does not go on: {reason}."""
+
+    exit_code = 28
+
+
+class NoSuchList(DisposalError):
+    """There is no disposal list {list_id}. ``drimbox disposal list`` prints them."""
+
+
+class NothingDue(DisposalError):
+    """No list was made: {reason}."""
+
+
+class DisposalRefused(DisposalError):
+    """List {list_id} stays as it is: {reason}."""
+
+
+class CertificateInvalid(DisposalError):
+    """The certificate proves nothing: {reason}."""
+
+    exit_code = 29

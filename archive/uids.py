@@ -17,6 +17,8 @@ _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _FINESS = re.compile(r"(?:[0-9]{2}|2[AB])[0-9]{7}")
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 
+_SHOWN = 64
+
 
 def parse_uid(text: str, *, keyword: str = "UID") -> str:
     """Return ``text`` without its padding, or raise InvalidUid (PS3.5 section 9.1).
@@ -56,3 +58,9 @@ def doubt_about_finess(number: str) -> str | None:
 def _luhn_holds(digits: str) -> bool:
     doubled = [int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits))]
     return sum(value // 10 + value % 10 for value in doubled) % 10 == 0
+
+
+def shown(text: str) -> str:
+    """Return what somebody typed as it may be shown to them: nothing in it steers a terminal, and it is not long."""
+    plain = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text)
+    return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}…"

@@ -4,6 +4,7 @@ RetentionError
 ├── InvalidFacts                    what is said of a study cannot be read
 ├── InvalidSchedule                 a schedule is not one clear text of law
 │   └── UnknownRegime               there is no schedule of that name
+├── UnknownKind                     there is no kind of establishment of that name
 └── InvalidSetting                  a site's setting cannot be applied
     └── SettingBelowFloor           a site's setting is shorter than the law
 
@@ -47,6 +48,12 @@ class InvalidSchedule(RetentionError):
 
 class UnknownRegime(InvalidSchedule):
     """There is no schedule for the regime {regime!r}; it is one of hospital, private."""
+
+
+class UnknownKind(RetentionError):
+    """There is no kind of establishment {kind!r}; it is one of {known}."""
+
+    exit_code = 43
 
 
 class InvalidSetting(RetentionError):

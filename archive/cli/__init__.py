@@ -23,6 +23,7 @@ _NOUNS = {
     "account": "archive.cli.account",
     "audit": "archive.cli.audit",
     "config": "archive.cli.config",
+    "disposal": "archive.cli.disposal",
     "echo": "archive.cli.echo",
     "facts": "archive.cli.facts",
     "hl7": "archive.cli.hl7",
@@ -67,7 +68,7 @@ class Nouns(click.Group):
 
 @click.command(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]})
 def root() -> None:
-    """DICOM archive: receives, finds, gives back, keeps."""
+    """DICOM archive: receives, finds, gives back, keeps, lets go."""
 
 
 def main() -> None:

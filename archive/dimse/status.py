@@ -22,6 +22,7 @@ CANNOT_UNDERSTAND: Final = 0xC000
 DUPLICATE_INSTANCE: Final = 0x0111
 NO_SUCH_INSTANCE: Final = 0x0112
 PROCESSING_FAILURE: Final = 0x0110
+NOT_AUTHORIZED: Final = 0x0124
 UNRECOGNIZED_OPERATION: Final = 0x0211
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 
@@ -32,6 +33,7 @@ _STATUS: Final[dict[type[BaseException], int]] = {
     errors.SopClassMismatch: NO_MATCH,
     errors.SopInstanceMismatch: NO_MATCH,
     errors.ConflictingInstance: DUPLICATE_INSTANCE,
+    errors.DestroyedInstance: NOT_AUTHORIZED,
     errors.Unavailable: OUT_OF_RESOURCES,
     errors.QueryError: CANNOT_UNDERSTAND,
     errors.InvalidIdentifier: NO_MATCH,

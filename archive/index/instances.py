@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import groupby
@@ -13,12 +13,12 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from archive.errors import InvalidIdentifier
-from archive.index import models
+from archive.index import models, tombstones
 from archive.index.expressions import any_of, number_of, split_values, stream
 from archive.index.hierarchy import Hierarchy
 from archive.index.records import LocatedCopy, NewInstance, StoredInstance, StoredLocation, from_text, to_text
 from archive.index.session import Connection
-from archive.index.statements import Statement, insert_into
+from archive.index.statements import Statement, insert_into, rows_in
 from archive.part10.attributes import INSTANCE
 
 _KEYWORDS: Final = tuple(attribute.keyword for attribute in INSTANCE)
@@ -39,9 +39,17 @@ _INSERT_INSTANCE: Final = insert_into(
 _INSERT_LOCATION: Final = insert_into(
     "location", ["instance_fk", "tier", "key", "sha256", "header_size", "size_bytes", "state"]
 )
-_FIND_DIGEST: Final = Statement("SELECT dataset_sha256 FROM instance WHERE sop_instance_uid = ?")
+_FIND_DIGEST: Final = Statement(
+    "SELECT dataset_sha256, NULL FROM instance WHERE sop_instance_uid = ? "
+    "UNION ALL SELECT NULL, list_id FROM tombstone WHERE sop_instance_uid = ? LIMIT 1"
+)
 _LAST_ID: Final = Statement("SELECT COALESCE(MAX(id), 0) FROM instance")
 _NEXT_IDS: Final = Statement("SELECT nextval(pg_get_serial_sequence('instance', 'id')) FROM generate_series(1, ?)")
+_DIGESTS: Final = (
+    "SELECT study_instance_uid, sop_instance_uid, dataset_sha256 FROM study "
+    "JOIN series ON series.study_fk = study.id JOIN instance ON instance.series_fk = series.id "
+    "WHERE study_instance_uid IN (%s)"
+)
 _LARGEST_BATCH: Final = 500
 _INSTANCE_FIELDS: Final = (
     "instance_id",
@@ -93,6 +101,8 @@ class AddOutcome(enum.Enum):
     """Stored already, with the same bytes."""
     CONFLICT = "conflict"
     """Stored already, with other bytes: the first stay."""
+    DESTROYED = "destroyed"
+    """Eliminated, as a tombstone says: it does not come back."""
 
 
 class InstanceWriter:
@@ -128,13 +138,16 @@ class InstanceWriter:
         self._hierarchy.clear()
 
     def _add(self, connection: Connection, batch: Sequence[NewInstance]) -> list[AddOutcome]:
-        known = _find_digests(connection, [item.header.values["SOPInstanceUID"] for item in batch])
+        uids = [item.header.values["SOPInstanceUID"] for item in batch]
+        known, destroyed = _find_digests(connection, uids), tombstones.among(connection, uids)
         outcomes = []
         new: list[tuple[NewInstance, int, tuple[str, ...]]] = []
         for item in batch:
             uid = item.header.values["SOPInstanceUID"]
             digest = known.get(uid)
-            if digest is None:
+            if digest is None and uid in destroyed:
+                outcomes.append(AddOutcome.DESTROYED)
+            elif digest is None:
                 known[uid] = item.dataset_sha256
                 new.append((item, *self._hierarchy.resolve(connection, item)))
                 outcomes.append(AddOutcome.ADDED)
@@ -145,10 +158,10 @@ class InstanceWriter:
         return outcomes
 
 
-def find_digest(connection: Connection, sop_instance_uid: str) -> bytes | None:
-    """Return the SHA-256 of the stored data set of an instance, or None."""
-    row = _FIND_DIGEST.one(connection, (sop_instance_uid,))
-    return None if row is None else row[0]
+def find_digest(connection: Connection, sop_instance_uid: str) -> bytes | str | None:
+    """Return the SHA-256 of the stored data set of an instance; of a destroyed one the id of its list; or None."""
+    row = _FIND_DIGEST.one(connection, (sop_instance_uid, sop_instance_uid))
+    return None if row is None else row[0] or row[1]
 
 
 @lru_cache(maxsize=_LARGEST_BATCH)
@@ -232,6 +245,12 @@ def iter_locations(connection: Connection, *, after_id: int = 0, limit: int = 10
         location_id, uid, digest, size, verified_at = row[:5]
         moment = None if verified_at is None else from_text(verified_at)
         yield LocatedCopy(location_id, uid, digest, size, moment, StoredLocation(*row[5:]))
+
+
+def iter_digests(connection: Connection, study_instance_uids: Collection[str]) -> Iterator[tuple[str, str, bytes]]:
+    """Yield (Study UID, SOP Instance UID, SHA-256 of the data set) of every instance of these studies."""
+    for study, uid, digest in rows_in(connection, _DIGESTS, study_instance_uids):
+        yield study, uid, bytes(digest)
 
 
 def set_location_state(connection: Connection, key: str, state: str, *, verified_at: datetime | None = None) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from archive.index import accounts, death_candidates, hl7_messages, holds, patient_facts, sweeps
+from archive.index import accounts, death_candidates, disposal, hl7_messages, holds, patient_facts, sweeps
 from archive.index.records import Event
 from archive.index.session import Connection
 from archive.index.statements import Statement, insert_into
@@ -48,6 +48,13 @@ APPLY: Final[Mapping[str, Apply]] = {
     "hold_reviewed": holds.apply_reviewed,
     "hold_lifted": holds.apply_lifted,
     "clock_trusted": sweeps.apply_clock_trusted,
+    "disposal_proposed": disposal.apply_proposed,
+    "disposal_approved": disposal.apply_approved,
+    "disposal_kept": disposal.apply_kept,
+    "disposal_cancelled": disposal.apply_cancelled,
+    "studies_destroyed": disposal.apply_destroyed,
+    "disposal_certified": disposal.apply_certified,
+    "remains_destroyed": disposal.apply_remains,
 }
 """What each kind of event does. A kind, once written, keeps its meaning for ever: old ledgers are replayed."""
 
@@ -62,6 +69,7 @@ _MOVE: Final = insert_into(
 
 _PROJECTIONS: Final = (
     *("hold_scope", "hold", "account"),
+    *("disposal_approval", "disposal_item", "disposal_list", "tombstone"),
     *(
         "death_candidate",
         "patient_link",

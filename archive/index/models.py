@@ -371,6 +371,70 @@ sweep = Table(
     _text("summary"),
 )
 
+disposal_list = Table(
+    "disposal_list",
+    metadata,
+    Column("list_id", TEXT, primary_key=True),
+    _text("site"),
+    _text("site_kind"),
+    Column(
+        "state",
+        TEXT,
+        CheckConstraint("state IN ('listed', 'approved', 'destroying', 'destroyed', 'cancelled')", name="state"),
+        nullable=False,
+    ),
+    _text("as_of"),
+    _text("proposed_at"),
+    _text("proposed_by"),
+    _text("waiting_until", required=False),
+    _text("ended_at", required=False),
+    _text("ended_by", required=False),
+    _text("end_reason", required=False),
+)
+
+disposal_item = Table(
+    "disposal_item",
+    metadata,
+    Column("list_id", TEXT, ForeignKey("disposal_list.list_id"), primary_key=True),
+    Column("study_instance_uid", TEXT, primary_key=True),
+    _big("number"),
+    _text("line"),
+    Column(
+        "state",
+        TEXT,
+        CheckConstraint(
+            "state IN ('listed', 'refused', 'sent_back', 'cancelled', 'destroying', 'destroyed')", name="state"
+        ),
+        nullable=False,
+    ),
+    _text("decided_at", required=False),
+    _text("decided_by", required=False),
+    _text("reason", required=False),
+)
+Index(None, disposal_item.c.study_instance_uid)
+
+disposal_approval = Table(
+    "disposal_approval",
+    metadata,
+    Column("list_id", TEXT, ForeignKey("disposal_list.list_id"), primary_key=True),
+    Column("office", TEXT, primary_key=True),
+    _text("account"),
+    _text("full_name"),
+    _text("approved_at"),
+    _text("reference", required=False),
+)
+
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("sop_instance_uid", TEXT, primary_key=True),
+    _text("study_instance_uid"),
+    _text("list_id"),
+    _digest("dataset_sha256"),
+    _text("destroyed_at"),
+)
+Index(None, tombstone.c.study_instance_uid)
+
 account = Table(
     "account",
     metadata,

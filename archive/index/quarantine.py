@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Final
 
 from archive.index.records import NewQuarantined, Quarantined, from_text, to_text
 from archive.index.session import Connection
-from archive.index.statements import Row, Statement, insert_into
+from archive.index.statements import Row, Statement, insert_into, rows_in
 
 _COLUMNS: Final = (
     "key",
@@ -28,6 +28,7 @@ _FIND_COPIES: Final = Statement(
     "AND resolved_at IS NULL"
 )
 _OPEN: Final = Statement(f"{_SELECT} WHERE resolved_at IS NULL ORDER BY received_at, id")
+_OF_UIDS: Final = f"{_SELECT} WHERE sop_instance_uid IN (%s)"
 _RESOLVE: Final = Statement("UPDATE quarantine SET resolved_at = ? WHERE key = ? AND resolved_at IS NULL")
 
 
@@ -52,6 +53,11 @@ def find_copies(connection: Connection, wanted: NewQuarantined) -> list[str]:
 def iter_open(connection: Connection) -> Iterator[Quarantined]:
     """Yield what waits for the operator, oldest first."""
     return map(_quarantined, _OPEN.rows(connection))
+
+
+def iter_of(connection: Connection, sop_instance_uids: Collection[str]) -> Iterator[Quarantined]:
+    """Yield everything kept aside under one of these UIDs, resolved or not."""
+    return map(_quarantined, rows_in(connection, _OF_UIDS, sop_instance_uids))
 
 
 def resolve(connection: Connection, key: str, resolved_at: datetime) -> bool:

@@ -63,12 +63,23 @@ def insert_into(table: str, columns: Sequence[str], tail: str = "") -> Statement
 
 def rows_in(connection: Connection, sql: str, values: Collection[Any], *first: Any) -> Iterator[Row]:
     """Run ``sql`` for many values, as many at once as a statement takes; ``%s`` is where their places go."""
+    for size, places in _portions(values):
+        yield from _with_places(sql, size).rows(connection, (*first, *places))
+
+
+def run_in(connection: Connection, sql: str, values: Collection[Any]) -> None:
+    """Run ``sql``, which changes something and answers nothing, for many values as ``rows_in`` does."""
+    for size, places in _portions(values):
+        _with_places(sql, size).run(connection, places)
+
+
+def _portions(values: Collection[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yield how many places a statement has, and the values for them: the last one again where there are too few."""
     ordered = sorted(values)
     for start in range(0, len(ordered), _AT_ONCE):
         some = ordered[start : start + _AT_ONCE]
         size = next(size for size in _SIZES if size >= len(some))
-        padded = (*first, *some, *([some[-1]] * (size - len(some))))
-        yield from _with_places(sql, size).rows(connection, padded)
+        yield size, (*some, *([some[-1]] * (size - len(some))))
 
 
 @lru_cache(maxsize=128)

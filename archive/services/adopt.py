@@ -28,12 +28,16 @@ from tiering.disk import Disk
 from tiering.landing import iter_folders, iter_keys, opened_at, path_of
 
 CONFLICT: Final = "other bytes under a SOP Instance UID already stored"
+DESTROYED: Final = "it was destroyed and is here all the same; drimbox disposal remains takes it away"
 _log = logs.get(__name__)
 
 
 @dataclass(slots=True)
 class AdoptReport:
-    """What was found, in files; ``unreadable`` ones are looked at again at the next start."""
+    """What was found, in files; ``unreadable`` ones are looked at again at the next start.
+
+    ``destroyed`` ones were eliminated and are here all the same: ``disposal remains`` takes them away.
+    """
 
     folders: int = 0
     adopted: int = 0
@@ -41,6 +45,7 @@ class AdoptReport:
     set_aside: int = 0
     missing: int = 0
     unreadable: int = 0
+    destroyed: int = 0
 
 
 @dataclass(slots=True)
@@ -101,6 +106,9 @@ class Adopt:
                 return
             if outcome is AddOutcome.CONFLICT:
                 self._set_aside(key, CONFLICT, report)
+            if outcome is AddOutcome.DESTROYED:
+                report.destroyed += 1
+                _log.error("destroyed_object_found", key=key)
             report.adopted += outcome is AddOutcome.ADDED
             report.already_stored += outcome is AddOutcome.SAME
 

@@ -109,9 +109,9 @@ class Assessor:
         at = to_text(self.clock())
         return [
             _set_aside(each, self._basis(each.site), today, at)
-            if isinstance(each, _Poisoned)
+            if isinstance(each, Poisoned)
             else self._row(each, today, at)
-            for each in _gathered(connection, study_instance_uids)
+            for each in gather_each(connection, study_instance_uids)
         ]
 
     def store(self, page: Page, today: date) -> list[AssessmentRow]:
@@ -139,7 +139,7 @@ class Assessor:
         try:
             judged = self.judge(gathered, today)
         except POISON as exc:
-            poisoned = _Poisoned(gathered.study_instance_uid, gathered.site, exc, gathered)
+            poisoned = Poisoned(gathered.study_instance_uid, gathered.site, exc, gathered)
             return _set_aside(poisoned, self._basis(gathered.site), today, at)
         return _row(judged, today, at, self._basis(gathered.site))
 
@@ -262,7 +262,7 @@ class Assessor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Poisoned:
+class Poisoned:
     """A study whose facts could not be gathered or assessed."""
 
     study_instance_uid: str
@@ -271,15 +271,15 @@ class _Poisoned:
     gathered: GatheredFacts | None = None
 
 
-def _gathered(connection: Connection, uids: Sequence[str]) -> list[GatheredFacts | _Poisoned]:
+def gather_each(connection: Connection, uids: Sequence[str]) -> list[GatheredFacts | Poisoned]:
     """Gather a page; when that fails, halves of it, down to the study that cannot be gathered."""
     try:
         return list(gather(connection, uids))
     except POISON as exc:
         if len(uids) > 1:
             half = len(uids) // 2
-            return [*_gathered(connection, uids[:half]), *_gathered(connection, uids[half:])]
-        return [_Poisoned(row.study_instance_uid, row.site, exc) for row in gathering.by_uid(connection, uids)]
+            return [*gather_each(connection, uids[:half]), *gather_each(connection, uids[half:])]
+        return [Poisoned(row.study_instance_uid, row.site, exc) for row in gathering.by_uid(connection, uids)]
 
 
 def _remember(connection: Connection, page: Page) -> None:
@@ -315,7 +315,7 @@ def _row(judged: Judged, today: date, at: str, basis: tuple[str, str]) -> Assess
     )
 
 
-def _set_aside(poisoned: _Poisoned, basis: tuple[str, str], today: date, at: str) -> AssessmentRow:
+def _set_aside(poisoned: Poisoned, basis: tuple[str, str], today: date, at: str) -> AssessmentRow:
     """Return the row of a study that could not be assessed; it is tried again from the next day on."""
     error, gathered = poisoned.error, poisoned.gathered
     reason = error.message if isinstance(error, RetentionError) else type(error).__name__

@@ -46,6 +46,7 @@ class _Job:
     waiter: threading.Event | None = None
     outcome: AddOutcome | None = None
     error: Exception | None = None
+    is_retried: bool = False
 
 
 class Committer:
@@ -212,9 +213,13 @@ class Committer:
             self._wait_for_index(batch, exc)
         except Exception as exc:
             self._writer.rolled_back()
+            self._writer.forget()  # another process may have eliminated what it remembers
             if len(batch) > 1:
                 for job in batch:
                     self._commit([job])
+            elif not batch[0].is_retried:
+                batch[0].is_retried = True
+                self._commit(batch)
             else:
                 self._refused(batch[0], exc)
         else:
@@ -276,8 +281,8 @@ class Committer:
         for job in batch:
             if job.instance is not None:
                 self._digests.pop(job.instance.header.values["SOPInstanceUID"], None)
-            if job.outcome is AddOutcome.CONFLICT and job.waiter is None:
-                # Another process was faster with this UID. Not settled: the next start sets the file aside.
+            if job.outcome in (AddOutcome.CONFLICT, AddOutcome.DESTROYED) and job.waiter is None:
+                # Another process was faster with this UID. Not settled: the next start looks at the file.
                 _log.error("index_conflict", key=job.instance.location.key if job.instance else None)
             elif job.settled is not None:
                 job.settled()

@@ -21,7 +21,7 @@ from archive.index.keys import KEYS, Level
 from archive.index.records import Event
 from archive.index.session import Connection
 from archive.services.ledger import Draft, Ledger
-from archive.uids import parse_uid
+from archive.uids import parse_uid, shown
 
 LIMIT: Final = 10_000
 """Studies that one hold may name; beyond that the question was too wide."""
@@ -216,8 +216,7 @@ def _number(hold_id: str) -> str:
     """Return the number of a hold as it is kept. Raises NoSuchHold for what is none."""
     number = hold_id.strip().upper()
     if not _NUMBER.fullmatch(number):
-        shown = hold_id.encode("ascii", "backslashreplace").decode()
-        raise NoSuchHold(hold_id=shown, reason="a hold's number looks like H-2026-0001")
+        raise NoSuchHold(hold_id=shown(hold_id), reason="a hold's number looks like H-2026-0001")
     return number
 
 

@@ -13,9 +13,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
+from archive.audit import Entry
 from archive.clock import Clock
 from archive.errors import (
     ConflictingInstance,
+    DestroyedInstance,
     IngestError,
     InvalidUid,
     StorageFailed,
@@ -97,12 +99,15 @@ class Ingest:
                 self._busy_changed.notify_all()
 
     def find_known_digest(self, sop_instance_uid: str) -> bytes | None:
-        """Return the digest under which an instance is stored, or about to be indexed."""
+        """Return the digest under which an instance is stored, or about to be indexed. Raises DestroyedInstance."""
         waiting = self.committer.find_waiting_digest(sop_instance_uid)
         if waiting is not None:
             return waiting
         with self.database.glance() as connection:
-            return find_digest(connection, sop_instance_uid)
+            found = find_digest(connection, sop_instance_uid)
+        if isinstance(found, str):
+            raise DestroyedInstance(list_id=found, reason=f"it was destroyed on list {found}")
+        return found
 
     def register(self, folder: LandingFolder, done: Sequence[LandingFolder]) -> None:
         """Make a new landing folder known, durably, and seal those that are wholly indexed."""
@@ -163,6 +168,9 @@ class Reception:
             uid = header.values["SOPInstanceUID"]
             with self._ingest.alone_with(uid):
                 return self._store(header, uid)
+        except DestroyedInstance as exc:
+            self._tell_destroyed(exc)  # and keep nothing: what the law lets go must not come back as a copy
+            raise
         except (IngestError, InvalidUid) as exc:
             self._keep_aside(exc)
             raise
@@ -214,6 +222,12 @@ class Reception:
         digest = self._file.digest()
         header = complete_header(self._blank, dataset_sha256=digest, dataset_size=self._file.size_bytes)
         self._ingest.quarantine.keep(self._file, header, self._provenance, error)
+
+    def _tell_destroyed(self, error: DestroyedInstance) -> None:
+        """Journal that somebody still sends a destroyed object."""
+        origin = self._provenance
+        body = {"sop_instance_uid": origin.sop_instance_uid, "list": error.fields["list_id"], "site": origin.site}
+        self._ingest.committer.post(Entry(self._ingest.clock(), "refused_destroyed", origin.calling_ae_title, body))
 
     def abandon(self) -> None:
         """Let go of everything; what was not committed leaves no trace."""

@@ -25,7 +25,7 @@ from archive.index.instances import AddOutcome, InstanceWriter
 from archive.index.records import NewInstance
 from archive.index.session import Connection, Database, IndexRefused
 from archive.services import aside
-from archive.services.adopt import CONFLICT
+from archive.services.adopt import CONFLICT, DESTROYED
 from archive.services.committer import append_entries, bare
 from archive.services.landed import read_landed
 from archive.services.ledger import LedgerFiles
@@ -201,6 +201,8 @@ class _Filling:
         for item, outcome in zip(batch, outcomes, strict=True):
             if outcome is AddOutcome.CONFLICT:
                 self._problem(connection, _Problem(item.location.key, CONFLICT))
+            elif outcome is AddOutcome.DESTROYED:
+                self.problems.append(f"{item.location.key}: {DESTROYED}")
 
     def _problem(self, connection: Connection, problem: _Problem) -> None:
         """Tell, and index among what is kept aside; what another attempt may read keeps its folder unsealed."""

@@ -26,6 +26,7 @@ NOUNS = (
     "account",
     "audit",
     "config",
+    "disposal",
     "echo",
     "facts",
     "hl7",

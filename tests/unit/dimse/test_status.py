@@ -27,6 +27,7 @@ FIELDS = {
     "hold_id": "H-2026-0001",
     "study_instance_uid": "1.2.3",
     "now": "1970-01-01",
+    "list_id": "D-2026-0001",
 }
 
 
@@ -42,7 +43,7 @@ def _leaves(kind: type[errors.ArchiveError]) -> Iterator[type[errors.ArchiveErro
 def test_every_error_has_a_failure_status_and_words(kind: type[errors.ArchiveError]) -> None:
     """No error of ours is ever answered with success, pending or warning, and each says something."""
     status, comment = status_of(kind(**FIELDS))
-    assert status == PROCESSING_FAILURE or status & 0xF000 in (0xA000, 0xC000) or 0x0111 <= status <= 0x0122
+    assert status == PROCESSING_FAILURE or status & 0xF000 in (0xA000, 0xC000) or 0x0111 <= status <= 0x0124
     assert comment
     assert "{" not in comment
 
@@ -58,6 +59,7 @@ def test_every_error_has_a_failure_status_and_words(kind: type[errors.ArchiveErr
         (errors.InvalidUid(keyword="SOPInstanceUID"), 0xC000),
         (errors.SopClassMismatch(reason="-"), 0xA900),
         (errors.ConflictingInstance(reason="-"), 0x0111),
+        (errors.DestroyedInstance(list_id="D-2026-0001", reason="-"), 0x0124),
         (errors.UnknownDestination(ae_title="X"), 0xA801),
         (errors.InvalidIdentifier(reason="-"), 0xA900),
     ],

@@ -24,7 +24,7 @@ def upgrade() -> None:
     _create_hold_scope()
     _create_death_candidate()
     _create_assessment()
-    _create_sweep_mark()
+    _create_assessment_mark()
     _create_sweep()
     _create_account()
     _create_hl7_message()
@@ -150,8 +150,6 @@ def _create_assessment() -> None:
         sa.Column("rule", TEXT, nullable=True),
         sa.Column("blocked_by", TEXT, nullable=False),
         sa.Column("reassess_on", TEXT, nullable=True),
-        sa.Column("assumptions", TEXT, nullable=False),
-        sa.Column("reading", TEXT, nullable=False),
         sa.Column("schedule_version", TEXT, nullable=False),
         sa.Column("assessed_at", TEXT, nullable=False),
         sa.Column("error", TEXT, nullable=True),
@@ -160,27 +158,19 @@ def _create_assessment() -> None:
         sa.Column("size_bytes", BIG, nullable=False),
         sa.PrimaryKeyConstraint("study_instance_uid", name="pk_assessment"),
     )
-    _create_partial_index(["is_stale", "study_instance_uid"], "is_stale = 1")
-    _create_partial_index(["reassess_on", "study_instance_uid"], "reassess_on IS NOT NULL")
+    op.create_index("ix_assessment_is_stale", "assessment", ["is_stale"])
+    op.create_index("ix_assessment_reassess_on", "assessment", ["reassess_on"])
     op.create_index("ix_assessment_site_eligible_on", "assessment", ["site", "eligible_on"])
 
 
-def _create_partial_index(columns: list[str], where: str) -> None:
-    name, condition = f"ix_assessment_{'_'.join(columns)}", sa.text(where)
-    op.create_index(name, "assessment", columns, sqlite_where=condition, postgresql_where=condition)
-
-
-def _create_sweep_mark() -> None:
+def _create_assessment_mark() -> None:
     op.create_table(
-        "sweep_mark",
-        sa.Column("id", BIG, sa.CheckConstraint("id = 1", name="ck_sweep_mark_single"), nullable=False),
-        sa.Column("instance_id", BIG, nullable=True),
-        sa.Column("sop_instance_uid", TEXT, nullable=True),
-        sa.Column("received_at", TEXT, nullable=True),
-        sa.Column("settings", TEXT, nullable=True),
-        sa.Column("trusted_at", TEXT, nullable=True),
-        sa.Column("trusted_sequence", BIG, nullable=True),
-        sa.PrimaryKeyConstraint("id", name="pk_sweep_mark"),
+        "assessment_mark",
+        sa.Column("id", BIG, nullable=False, autoincrement=False),
+        sa.Column("instance_id", BIG, nullable=False),
+        sa.Column("versions", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_assessment_mark"),
+        sa.CheckConstraint("id = 1", name="ck_assessment_mark_single"),
     )
 
 
