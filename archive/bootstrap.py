@@ -31,7 +31,7 @@ from archive.dimse.recorder import AssociationRecorder
 from archive.dimse.requestor import Connect, Destination, request_association
 from archive.dimse.server import Handler, Server
 from archive.dimse.store import StoreHandler
-from archive.errors import ArchiveError, ClockNotTrusted, ConfigError
+from archive.errors import ArchiveError, ClockNotTrusted, ConfigError, LedgerBroken
 from archive.hl7.listener import Listener
 from archive.hl7.messages import text_of
 from archive.hl7.receiver import Receiver, read
@@ -106,7 +106,7 @@ def open_core(settings: Settings, *, mapped_bytes: int = MAPPED_BYTES) -> Iterat
     try:
         database.migrate()
         core = _core(settings, disk, database)
-        core.ledger.catch_up()
+        _catch_up(core.ledger)
         core.committer.start()
         core.ingest.start()
         try:
@@ -116,6 +116,14 @@ def open_core(settings: Settings, *, mapped_bytes: int = MAPPED_BYTES) -> Iterat
             core.committer.close()
     finally:
         database.close()
+
+
+def _catch_up(ledger: Ledger) -> None:
+    """Apply what the ledger has and the tables have not. A broken one stops decisions, not images."""
+    try:
+        ledger.catch_up()
+    except LedgerBroken as exc:
+        _log.error("ledger_broken", exc_info=exc)
 
 
 def _core(settings: Settings, disk: OsDisk, database: Database) -> Core:

@@ -120,6 +120,7 @@ def test_from_push_to_proof(each_desk: Desk, tmp_path: Path) -> None:
     """Pushed, swept, listed, signed by three, destroyed beside the running archive, proven, refused when it is back."""
     desk, archive = each_desk, each_desk.archive
     assert found(archive, 1, tmp_path / "found") == 1
+    _ask_and_hold(desk, tmp_path / "visits.csv")
     list_id = desk.list_what_is_due()
     early = desk.drimbox("disposal", "destroy", list_id, "--apply", "--as", "olga", status=28)
     assert "not approved by director" in early
@@ -132,7 +133,8 @@ def test_from_push_to_proof(each_desk: Desk, tmp_path: Path) -> None:
     assert (found(archive, 1, tmp_path / "found"), found(archive, 2, tmp_path / "found")) == (0, 1)
     _prove(desk, list_id, Path(done["certificate"]), tmp_path / "altered.json")
     _send_again(desk, list_id, tmp_path)
-    assert len(list(archive.home.rglob("*.dcm"))) == 4
+    assert len(list((archive.home / "hot").rglob("*.dcm"))) == 4
+    assert list((archive.home / "quarantine").rglob("*.dcm")) == []
     assert list_id in desk.drimbox("disposal", "registry", f"{ROOT}.1")
     assert list_id in desk.drimbox("retention", "explain", f"{ROOT}.1", status=26)
     journal = desk.drimbox("audit", "list", "--limit", "1000")
@@ -141,6 +143,25 @@ def test_from_push_to_proof(each_desk: Desk, tmp_path: Path) -> None:
     assert "refused_destroyed" in journal
     desk.drimbox("audit", "verify")
     assert "MOREAU" not in archive.log() and "PID1" not in archive.log()
+
+
+def _ask_and_hold(desk: Desk, visits: Path) -> None:
+    """Facts from a file, the reasons of a study, a look at 2050, and a hold: listed only once it is lifted."""
+    visits.write_text("ipp;nature;date\nPID1;visite;02/03/2001\n")
+    assert "Done" in desk.drimbox("facts", "import", str(visits), "--apply", "--as", "olga")
+    explained = desk.drimbox("retention", "explain", f"{ROOT}.1", "--lang", "fr")
+    assert "2 mars 2001" in explained and "R.1112-7" in explained
+    ahead = json.loads(
+        desk.drimbox("retention", "sweep", "--as-of", "2050-01-01", "--json", "--trust-clock", "--as", "olga")
+    )
+    assert ahead
+    placed = desk.drimbox(
+        *("hold", "place", "--study", f"{ROOT}.1", "--reason", "a judge asks", "--authority", "TJ"),
+        *("--reference", "12", "--json", "--as", "anne"),
+    )
+    desk.drimbox("retention", "sweep", "--apply", "--as", "olga")
+    assert "No list was made" in desk.drimbox("disposal", "propose", "--apply", "--as", "anne", status=28)
+    desk.drimbox("hold", "lift", json.loads(placed)["hold_id"], "--reason", "closed", "--as", "anne")
 
 
 def _prove(desk: Desk, list_id: str, certificate: Path, altered: Path) -> None:

@@ -19,3 +19,13 @@ def test_a_ledger_that_was_changed_is_told(run: Run, home: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Anne Le Goff", b"Anne Le Gogg"))
     broken = run("audit", "verify", who=None)
     assert (broken.exit_code, "ledger is broken" in broken.stderr) == (20, True)
+
+
+def test_a_broken_ledger_stops_decisions_and_nothing_else(run: Run, home: Path) -> None:
+    """Looking at the archive goes on, with an error in the log; a fact is refused with exit code 20."""
+    (path,) = (home / "ledger").iterdir()
+    path.write_bytes(path.read_bytes()[:-40])
+    looked = run("status", who=None)
+    assert (looked.exit_code, "ledger_broken" in looked.stderr) == (0, True), looked.output
+    told = run("facts", "add", "visit", "P1", "--from", "2020-01-01", "--reason", "told by phone")
+    assert (told.exit_code, "Restore its files" in told.stderr) == (20, True), told.output
