@@ -287,7 +287,7 @@ class NothingToHold(HoldError):
 
 
 class NoSuchHold(HoldError):
-    """There is no hold {hold_id} to do this with: {reason}. ``drimbox hold list --all`` prints them."""
+    """There is no hold {hold_id} to do this with: {reason}. drimbox hold list --all prints them."""
 
 
 class ClockNotTrusted(ArchiveError):
@@ -319,7 +319,7 @@ class DisposalError(ArchiveError):
 
 
 class NoSuchList(DisposalError):
-    """There is no disposal list {list_id}. ``drimbox disposal list`` prints them."""
+    """There is no disposal list {list_id}. drimbox disposal list prints them."""
 
 
 class NothingDue(DisposalError):
