@@ -37,7 +37,7 @@ from archive.hl7.messages import text_of
 from archive.hl7.receiver import Receiver, read
 from archive.hl7.translate import Establishment
 from archive.index import journal
-from archive.index.session import MAPPED_BYTES, Database
+from archive.index.session import CACHED_BYTES, MAPPED_BYTES, Database
 from archive.services.adopt import Adopt
 from archive.services.assess import Assessor, rules_of
 from archive.services.certificates import Signer
@@ -97,12 +97,14 @@ class Core:
 
 
 @contextmanager
-def open_core(settings: Settings, *, mapped_bytes: int = MAPPED_BYTES) -> Iterator[Core]:
+def open_core(
+    settings: Settings, *, mapped_bytes: int = MAPPED_BYTES, cached_bytes: int = CACHED_BYTES
+) -> Iterator[Core]:
     """Open the index and the storage of a home; seal and sync at the end."""
     disk = OsDisk(direct=settings.storage.direct_io)
     for folder in (settings.hot_folder, settings.quarantine_folder):
         disk.make_folder(folder)
-    database = Database(settings.database_url, mapped_bytes=mapped_bytes)
+    database = Database(settings.database_url, mapped_bytes=mapped_bytes, cached_bytes=cached_bytes)
     try:
         database.migrate()
         core = _core(settings, disk, database)
@@ -356,8 +358,8 @@ def _settler(core: Core) -> Callable[[], None]:
 def open_existing(settings: Settings) -> Iterator[Core]:
     """Open the archive of a home that is there: looking at one must not make one. Raises ConfigError."""
     check_home(settings)
-    # A command that reads all of the index once gains nothing by mapping it, and would seem to need all that memory.
-    with open_core(settings, mapped_bytes=0) as core:
+    # A command that reads all of the index once gains nothing by keeping it, and would seem to need all that memory.
+    with open_core(settings, mapped_bytes=0, cached_bytes=16 * _MIB) as core:
         yield core
 
 

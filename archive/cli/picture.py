@@ -1,11 +1,11 @@
-"""The forecast of a sweep as a picture (SVG, by hand: it prints at any size); must not count anything."""
+"""The forecast of a sweep as a picture: a column for each year; must not count anything."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from archive.cli.drawing import Box, Drawing, Text
 from archive.cli.output import size_text
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _WIDTH: Final = 960
 _HEIGHT: Final = 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 24, 92, 84
-_FREE, _DUE, _BLOCKED, _INK, _PALE = "#2b6cb0", "#c05621", "#a0aec0", "#1a202c", "#e2e8f0"
+_FREE, _DUE, _BLOCKED, _PALE = "#2b6cb0", "#c05621", "#a0aec0", "#e2e8f0"
 _STEPS: Final = 4
 
 _WORDS: Final[dict[str, dict[str, str]]] = {
@@ -51,62 +51,67 @@ class _Bar(NamedTuple):
     colour: str
 
 
-def forecast_svg(report: SweepReport, language: str) -> str:
-    """Return a sweep's forecast as an SVG document; ``language`` is fr or en."""
+def forecast(report: SweepReport, language: str) -> Drawing:
+    """Return a sweep's forecast as a drawing; ``language`` is fr or en."""
     words = _WORDS[language]
     bars = [_Bar(words["now"], report.due.studies, report.due_but_blocked.studies, report.due.size_bytes, _DUE)]
     bars += [
         _Bar(str(year.year), year.free.studies, year.blocked.studies, year.free.size_bytes, _FREE)
         for year in report.forecast
     ]
-    return "\n".join([*_frame(report, words), *_scale(bars, language), *_columns(bars, language), "</svg>", ""])
+    scope = _scope(report, language)
+    shapes = [*_heading(words, scope), *_legend(words), *_scale(bars, language), *_columns(bars, language)]
+    return Drawing(_WIDTH, _HEIGHT, words["title"], f"{words['text']} {scope}", shapes)
 
 
-def _frame(report: SweepReport, words: dict[str, str]) -> Iterator[str]:
-    every, language = words["every"], "fr" if words is _WORDS["fr"] else "en"
-    scope = words["scope"].format(
+def _scope(report: SweepReport, language: str) -> str:
+    words = _WORDS[language]
+    return words["scope"].format(
         day=f"{report.as_of:%d/%m/%Y}" if language == "fr" else report.as_of.isoformat(),
-        site=report.site or every,
+        site=report.site or words["every"],
         due=_number(report.due.studies, language),
         all=_number(report.all.studies, language),
     )
-    yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="DejaVu Sans, Arial, sans-serif" fill="{_INK}" role="img">'
-    )
-    yield f"<title>{escape(words['title'])}</title><desc>{escape(words['text'])} {escape(scope)}</desc>"
-    yield f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>'
-    yield _text(_LEFT, 32, words["title"], size=20, weight="bold")
-    yield _text(_LEFT, 56, scope, size=14)
+
+
+def _heading(words: dict[str, str], scope: str) -> Iterator[Text]:
+    yield Text(_LEFT, 32, words["title"], size=20, is_bold=True)
+    yield Text(_LEFT, 56, scope, size=14)
+
+
+def _legend(words: dict[str, str]) -> Iterator[Box | Text]:
     x = _LEFT
     for colour, name in ((_DUE, "due"), (_FREE, "free"), (_BLOCKED, "blocked")):
-        yield f'<rect x="{x}" y="{_HEIGHT - 26}" width="13" height="13" fill="{colour}"/>'
-        yield _text(x + 19, _HEIGHT - 15, words[name], size=12)
+        yield Box(x, _HEIGHT - 26, 13, 13, colour)
+        yield Text(x + 19, _HEIGHT - 15, words[name])
         x += 60 + 7 * len(words[name])
 
 
-def _scale(bars: Sequence[_Bar], language: str) -> Iterator[str]:
+def _scale(bars: Sequence[_Bar], language: str) -> Iterator[Box | Text]:
     top = _top(bars)
     for step in range(_STEPS + 1):
         value = top * step // _STEPS
         y = _y(value, top)
-        yield f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_PALE}"/>'
-        yield _text(_LEFT - 8, y + 4, _number(value, language), size=12, anchor="end")
+        yield Box(_LEFT, y - 0.5, _WIDTH - _RIGHT - _LEFT, 1, _PALE)
+        yield Text(_LEFT - 8, y + 4, _number(value, language), anchor="end")
 
 
-def _columns(bars: Sequence[_Bar], language: str) -> Iterator[str]:
+def _columns(bars: Sequence[_Bar], language: str) -> Iterator[Box | Text]:
     top, slot = _top(bars), (_WIDTH - _LEFT - _RIGHT) / len(bars)
     for number, bar in enumerate(bars):
         x, centre = _LEFT + slot * (number + 0.18), _LEFT + slot * (number + 0.5)
         free, both = _y(bar.free, top), _y(bar.free + bar.blocked, top)
-        yield _box(x, free, slot * 0.64, _y(0, top) - free, bar.colour)
-        yield _box(x, both, slot * 0.64, free - both, _BLOCKED)
+        yield Box(x, free, slot * 0.64, _y(0, top) - free, bar.colour)
+        yield Box(x, both, slot * 0.64, free - both, _BLOCKED)
         if bar.free + bar.blocked:
-            yield _text(centre, both - 6, _number(bar.free + bar.blocked, language), size=12, anchor="middle")
-        yield _text(centre, _HEIGHT - _BOTTOM + 18, bar.label, size=13, anchor="middle")
-        size = size_text(bar.size_bytes) if bar.size_bytes else ""
-        size = size.replace("iB", "io").replace(".", ",").replace(" B", " o") if language == "fr" else size
-        yield _text(centre, _HEIGHT - _BOTTOM + 35, size, size=11, anchor="middle")
+            yield Text(centre, both - 6, _number(bar.free + bar.blocked, language), anchor="middle")
+        yield Text(centre, _HEIGHT - _BOTTOM + 18, bar.label, size=13, anchor="middle")
+        yield Text(centre, _HEIGHT - _BOTTOM + 35, _size(bar.size_bytes, language), size=11, anchor="middle")
+
+
+def _size(size_bytes: int, language: str) -> str:
+    text = size_text(size_bytes) if size_bytes else ""
+    return text.replace("iB", "io").replace(".", ",").replace(" B", " o") if language == "fr" else text
 
 
 def _top(bars: Sequence[_Bar]) -> int:
@@ -126,15 +131,3 @@ def _y(value: float, top: int) -> float:
 
 def _number(value: int, language: str) -> str:
     return f"{value:,}".replace(",", "\u202f" if language == "fr" else ",")
-
-
-def _box(x: float, y: float, width: float, height: float, colour: str) -> str:
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>'
-
-
-def _text(x: float, y: float, text: str, **look: Any) -> str:
-    look = {"size": 12, "weight": "normal", "anchor": "start", **look}
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{look["size"]}" font-weight="{look["weight"]}" '
-        f'text-anchor="{look["anchor"]}">{escape(text)}</text>'
-    )

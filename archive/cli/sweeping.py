@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from archive.services.sweep import RuleYear, SweepReport, Total, Wanted
 
 _SHOWN = 10
+_PICTURES = (".svg", ".png")
 
 
 @click.command("sweep")
@@ -30,7 +31,9 @@ _SHOWN = 10
 @click.option("--apply", "is_applied", is_flag=True, help="Store the assessments and the sweep; takes --as.")
 @click.option("--max", "most", type=click.IntRange(min=1), help="Assess so many studies at most in this run.")
 @click.option("--trust-clock", is_flag=True, help="Say that the server's clock is right; takes --as.")
-@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Write the forecast to FILE.svg.")
+@click.option(
+    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="Write the forecast to FILE.svg or FILE.png."
+)
 @click.option("--lang", "language", type=click.Choice(["fr", "en"]), default="fr", show_default=True, help="Of it.")
 @json_option
 @with_settings
@@ -40,8 +43,8 @@ def sweep(settings: Settings, who: Account | None, as_json: bool, **options: Any
     from archive.services.sweep import Wanted
 
     picture, as_of, site = options["picture"], options["as_of"], options["site"]
-    if picture is not None and picture.suffix.lower() != ".svg":
-        raise click.UsageError("--picture takes a file that ends in .svg; every browser shows and prints it")
+    if picture is not None and picture.suffix.lower() not in _PICTURES:
+        raise click.UsageError("--picture takes a file that ends in .svg or .png; every browser shows and prints both")
     if (options["is_applied"] or options["trust_clock"]) and who is None:
         raise click.UsageError("--apply and --trust-clock take --as NAME: the journal says who did it")
     if options["is_applied"] and sites_of(settings, who) != sites_of(settings, None):
@@ -54,15 +57,21 @@ def sweep(settings: Settings, who: Account | None, as_json: bool, **options: Any
     with opened(settings) as core:
         report = _swept(core, wanted, who, options)
     if picture is not None:
-        from archive.cli.picture import forecast_svg
-
-        picture.write_text(forecast_svg(report, options["language"]), encoding="utf-8")
+        _draw(report, picture, options["language"])
     if as_json:
         print_json(_item(report))
     else:
         _print(report)
     if not report.is_complete or report.set_aside.studies:
         raise click.exceptions.Exit(PARTLY_DONE)
+
+
+def _draw(report: SweepReport, file: Path, language: str) -> None:
+    from archive.cli.drawing import png, svg
+    from archive.cli.picture import forecast
+
+    draw = png if file.suffix.lower() == ".png" else svg
+    file.write_bytes(draw(forecast(report, language)))
 
 
 def _swept(core: Core, wanted: Wanted, who: Account | None, options: Mapping[str, Any]) -> SweepReport:

@@ -79,11 +79,11 @@ _ARRIVED: Final = Statement(
     "JOIN series ON series.id = series_fk JOIN study ON study.id = study_fk "
     "WHERE instance.id > ? ORDER BY instance.id LIMIT ?"
 )
-_COMPARED: Final = Statement(
-    "SELECT study.id, study.study_instance_uid FROM study "
-    "LEFT JOIN assessment ON assessment.study_instance_uid = study.study_instance_uid WHERE study.id > ? "
-    "AND (assessment.study_instance_uid IS NULL OR assessment.instances <> (SELECT COUNT(*) FROM series "
-    "JOIN instance ON series_fk = series.id WHERE study_fk = study.id)) ORDER BY study.id LIMIT ?"
+_STUDIES: Final = Statement("SELECT id, study_instance_uid FROM study WHERE id > ? ORDER BY id LIMIT ?")
+_ASSESSED: Final = "SELECT study_instance_uid, instances FROM assessment WHERE study_instance_uid IN (%s)"
+_INSTANCES: Final = (
+    "SELECT study_fk, COUNT(*) FROM series JOIN instance ON series_fk = series.id "
+    "WHERE study_fk IN (%s) GROUP BY study_fk"
 )
 _ORPHANS: Final = Statement(
     "SELECT study_instance_uid FROM assessment WHERE NOT EXISTS "
@@ -103,13 +103,22 @@ _OUTDATED: Final = Statement(
     "ORDER BY study_instance_uid LIMIT ?"
 )
 _BASES: Final = Statement("SELECT DISTINCT site, reading, schedule_version FROM assessment")
-_GROUPED: Final = (
-    "SELECT site, rule, SUBSTR(eligible_on, 1, 4), CASE WHEN eligible_on <= ? THEN 1 ELSE 0 END, blocked_by, "
-    "assumptions, CASE WHEN error IS NULL THEN 0 ELSE 1 END, reading, schedule_version, "
-    "COUNT(*), SUM(instances), SUM(size_bytes) FROM assessment {} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
+_KEY: Final = (
+    "site, rule, SUBSTR(eligible_on, 1, 4), CASE WHEN eligible_on <= ? THEN 1 ELSE 0 END, blocked_by, "
+    "assumptions, CASE WHEN error IS NULL THEN 0 ELSE 1 END, reading, schedule_version"
 )
-_GROUPS: Final = Statement(_GROUPED.format(""))
-_GROUPS_OF_SITE: Final = Statement(_GROUPED.format("WHERE site = ?"))
+_GROUPED: Final = (
+    f"SELECT {_KEY}, COUNT(*), SUM(instances), SUM(size_bytes){{}} FROM {{}} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
+)
+_GROUPS: Final = Statement(_GROUPED.format("", "assessment"))
+# SQLite groups by sorting, and sorts in memory: in pages, in the order in which the rows lie in the file.
+_GROUPS_OF_PAGE: Final = Statement(
+    _GROUPED.format(
+        ", MAX(place)",
+        "(SELECT rowid AS place, assessment.* FROM assessment WHERE rowid > ? ORDER BY rowid LIMIT ?) AS page",
+    )
+)
+_GROUPED_AT_ONCE: Final = 10_000
 _SET_ASIDE: Final = Statement(
     f"{_SELECT} WHERE reassess_on IS NOT NULL AND error IS NOT NULL AND (CAST(? AS TEXT) IS NULL OR site = ?) "
     "ORDER BY study_instance_uid LIMIT ?"
@@ -148,12 +157,17 @@ def arrived(connection: Connection, after_instance_id: int, limit: int) -> list[
     return [Arrival(*row) for row in _ARRIVED.rows(connection, (after_instance_id, limit))]
 
 
-def compared(connection: Connection, after_study_id: int, limit: int) -> list[tuple[int, str]]:
-    """Return (row id, UID) of the next studies without an assessment, or with another number of instances than then.
+def compared(connection: Connection, after_study_id: int, limit: int) -> tuple[int | None, list[str]]:
+    """Look at the next studies; return those without an assessment, or with another number of instances than then.
 
-    Counts the instances of every study it passes.
+    First the row id of the last one looked at, None when there was none.
     """
-    return [(row[0], row[1]) for row in _COMPARED.rows(connection, (after_study_id, limit))]
+    studies = {row[0]: row[1] for row in _STUDIES.rows(connection, (after_study_id, limit))}
+    # Three statements: as one, PostgreSQL without statistics reads the whole of a table again for every study.
+    known = {row[0]: row[1] for row in rows_in(connection, _ASSESSED, studies.values())}
+    assessed = [each for each, uid in studies.items() if uid in known]
+    counts = {row[0]: row[1] for row in rows_in(connection, _INSTANCES, assessed)}
+    return max(studies, default=None), [uid for each, uid in studies.items() if known.get(uid) != counts.get(each, 0)]
 
 
 def stale(connection: Connection, after_uid: str, limit: int) -> list[str]:
@@ -188,10 +202,18 @@ def by_uid(connection: Connection, study_instance_uids: Collection[str]) -> dict
     return {row[0]: AssessmentRow(*row) for row in rows_in(connection, _BY_UID, study_instance_uids)}
 
 
-def groups(connection: Connection, as_of: str, site: str | None = None) -> list[Group]:
-    """Return the totals of everything stored, of one site or of all, in one pass."""
-    rows = _GROUPS.rows(connection, (as_of,)) if site is None else _GROUPS_OF_SITE.rows(connection, (as_of, site))
-    return [_group(row) for row in rows]
+def iter_groups(connection: Connection, as_of: str) -> Iterator[Group]:
+    """Yield the totals of everything stored, in one pass; a group may come in several parts, to be added up.
+
+    Takes the same memory for any number of studies.
+    """
+    if connection.dialect.name == "postgresql":
+        yield from (_group(row) for row in _GROUPS.rows(connection, (as_of,)))
+        return
+    after = 0
+    while rows := list(_GROUPS_OF_PAGE.rows(connection, (as_of, after, _GROUPED_AT_ONCE))):
+        yield from (_group(row[:-1]) for row in rows)
+        after = max(row[-1] for row in rows)
 
 
 def set_aside(connection: Connection, site: str | None, limit: int) -> list[AssessmentRow]:

@@ -26,13 +26,13 @@ __all__ = ["Connection", "Database", "IndexRefused", "driver_of"]
 
 BUSY_SECONDS: Final = 30
 MAPPED_BYTES: Final = 1 << 30
+CACHED_BYTES: Final = 1 << 26
 _KEPT: Final = 8
 _WRITER_LOCK: Final = 0x6472696D  # "drim": the advisory lock of PostgreSQL that one writer holds
 _SQLITE_PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=NORMAL",
     "PRAGMA foreign_keys=ON",
-    "PRAGMA cache_size=-65536",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA wal_autocheckpoint=4000",
     "PRAGMA journal_size_limit=67108864",
@@ -44,6 +44,10 @@ _REFUSALS: Final = (
     psycopg.IntegrityError,
     psycopg.DataError,
     psycopg.ProgrammingError,
+)
+_UNKNOWN_TABLES: Final = (
+    "SELECT quote_ident(relname) FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace "
+    "AND reltuples <= 0 AND pg_relation_size(oid) > 0 ORDER BY relname"
 )
 _BEGIN_POSTGRESQL: Final = (
     "SELECT set_config('synchronous_commit', %s, true), set_config('lock_timeout', %s, true), "
@@ -61,12 +65,15 @@ class Database:
     """One index database, shared by all threads of a process.
 
     ``url`` is ``sqlite:///path`` or ``postgresql://…``. Reads use a pool of ``pool_size`` connections (twice as many
-    in a rush), writes a connection of their own. ``mapped_bytes`` of an SQLite file are read through mapped memory.
+    in a rush), writes a connection of their own. ``mapped_bytes`` of an SQLite file are read through mapped memory,
+    and each connection keeps ``cached_bytes`` of what it read and wrote.
     Every method raises IndexUnavailable when the database does not answer and IndexRefused when it refuses a value;
     neither carries a value of the index.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 16, mapped_bytes: int = MAPPED_BYTES) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 16, mapped_bytes: int = MAPPED_BYTES, cached_bytes: int = CACHED_BYTES
+    ) -> None:
         target = make_url(url)
         self.dialect = target.get_backend_name()
         assert self.dialect in ("sqlite", "postgresql"), "the index runs on SQLite or PostgreSQL"
@@ -77,7 +84,7 @@ class Database:
         self._writer = _engine(target, size=1, overflow=0, is_reader=False)
         if self._wal is not None:
             for engine in (self._readers, self._writer):
-                _map(engine, mapped_bytes)
+                _limit(engine, mapped_bytes, cached_bytes)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -143,6 +150,19 @@ class Database:
             upgrade(connection)
         if self._wal is not None:
             _sync_file(self._wal.parent)
+
+    def know_tables(self) -> None:
+        """Have PostgreSQL look at tables it knows nothing of, as after a restore: it would plan by guess, and slowly.
+
+        Costs a look, or once less than a second; to do before work that goes through everything.
+        """
+        if self.dialect != "postgresql":
+            return
+        with self.read() as connection:
+            unknown = [name for (name,) in driver_of(connection).execute(_UNKNOWN_TABLES)]
+        if unknown:
+            with self.write(synced=False) as connection:
+                driver_of(connection).execute(f"ANALYZE {', '.join(unknown)}")
 
     def ping(self) -> None:
         """Return when the database answers; raise IndexUnavailable when it does not."""
@@ -237,11 +257,12 @@ def _prepare_sqlite(engine: Engine, *, is_reader: bool) -> None:
     event.listen(engine, "connect", prepare)
 
 
-def _map(engine: Engine, size_bytes: int) -> None:
-    """Let SQLite read so much of its file through mapped memory, which counts as the process's own."""
+def _limit(engine: Engine, mapped_bytes: int, cached_bytes: int) -> None:
+    """Let SQLite map so much of its file, which counts as the process's own memory, and copy so much into its cache."""
 
     def prepare(driver: sqlite3.Connection, _record: object) -> None:
-        driver.execute(f"PRAGMA mmap_size={size_bytes}").fetchall()
+        driver.execute(f"PRAGMA mmap_size={mapped_bytes}").fetchall()
+        driver.execute(f"PRAGMA cache_size=-{cached_bytes // 1024}").fetchall()
 
     event.listen(engine, "connect", prepare)
 

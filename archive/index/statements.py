@@ -62,27 +62,37 @@ def insert_into(table: str, columns: Sequence[str], tail: str = "") -> Statement
 
 
 def rows_in(connection: Connection, sql: str, values: Collection[Any], *first: Any) -> Iterator[Row]:
-    """Run ``sql`` for many values, as many at once as a statement takes; ``%s`` is where their places go."""
-    for size, places in _portions(values):
-        yield from _with_places(sql, size).rows(connection, (*first, *places))
+    """Run ``sql`` for many values, as many at once as a statement takes; it says ``IN (%s)`` where they go, last."""
+    for statement, places in _portions(connection, sql, values):
+        yield from statement.rows(connection, (*first, *places))
 
 
 def run_in(connection: Connection, sql: str, values: Collection[Any]) -> None:
     """Run ``sql``, which changes something and answers nothing, for many values as ``rows_in`` does."""
-    for size, places in _portions(values):
-        _with_places(sql, size).run(connection, places)
+    for statement, places in _portions(connection, sql, values):
+        statement.run(connection, places)
 
 
-def _portions(values: Collection[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yield how many places a statement has, and the values for them: the last one again where there are too few."""
+def _portions(connection: Connection, sql: str, values: Collection[Any]) -> Iterator[tuple[Statement, Sequence[Any]]]:
+    """Yield a statement and the values for its places: the last one again where there are too few."""
     ordered = sorted(values)
     for start in range(0, len(ordered), _AT_ONCE):
         some = ordered[start : start + _AT_ONCE]
+        if connection.dialect.name == "postgresql":
+            yield _with_array(sql), (some,)
+            continue
         size = next(size for size in _SIZES if size >= len(some))
-        yield size, (*some, *([some[-1]] * (size - len(some))))
+        yield _with_places(sql, size), (*some, *([some[-1]] * (size - len(some))))
 
 
 @lru_cache(maxsize=128)
 def _with_places(sql: str, size: int) -> Statement:
     """A few sizes only: the drivers keep what they have prepared."""
     return Statement(sql % ", ".join("?" * size))
+
+
+@lru_cache(maxsize=128)
+def _with_array(sql: str) -> Statement:
+    """One value for all of them: a place for each takes the driver and the server longer than the answer."""
+    assert "IN (%s)" in sql
+    return Statement(sql.replace("IN (%s)", "= ANY(?)"))

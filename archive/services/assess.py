@@ -185,14 +185,12 @@ class Assessor:
         """Compare every study with its assessment, when it cannot be told which instances are new."""
         with lend() as connection:
             newest = sweeps.newest(connection)
-        after = 0
-        while True:
+        after: int | None = 0
+        while after is not None:
             with lend() as connection:
-                found = assessments.compared(connection, after, PAGE)
-            if not found:
-                break
-            after = found[-1][0]
-            yield Page([uid for _, uid in found])
+                after, found = assessments.compared(connection, after, PAGE)
+            if found:
+                yield Page(found)
         yield Page((), seen=newest, forget_orphans=True)
 
     def _arrived(self, lend: Lend, seen: Arrival) -> Iterator[Page]:

@@ -113,10 +113,11 @@ class Sweeps:
     def dry_run(self, wanted: Wanted, progress: Progress) -> SweepReport:
         """Return what an applied sweep would find on a day, today or later; store nothing. Raises SweepRefused."""
         as_of = self._day(wanted)
+        self.assessor.database.know_tables()
         with self.assessor.database.read() as connection:
             check = DueCheck(self.assessor, as_of, wanted.site)
             run = _Run(wanted, check, is_simulated=as_of != self.assessor.clock().date())
-            run.tally.take(assessments.groups(connection, as_of.isoformat()))
+            run.tally.take(assessments.iter_groups(connection, as_of.isoformat()))
             run.errors = _stored_errors(connection, wanted.site)
             for page in self.assessor.pages(lambda: nullcontext(connection), as_of):
                 for uids in run.parts(page):
@@ -137,6 +138,7 @@ class Sweeps:
         assessor = self.assessor
         if as_of != assessor.clock().date():
             raise SweepRefused(reason="another day than today can only be simulated, without --apply")
+        assessor.database.know_tables()
         run = _Run(wanted, DueCheck(assessor, as_of, wanted.site, made_since=to_text(assessor.clock())))
         for page in assessor.pages(assessor.database.read, as_of):
             is_whole = False
@@ -151,7 +153,7 @@ class Sweeps:
         for start in range(0, len(again), PAGE):
             run.check.note(assessor.store(Page(again[start : start + PAGE]), as_of))
         with assessor.database.read() as connection:
-            run.tally.take(assessments.groups(connection, as_of.isoformat()))
+            run.tally.take(assessments.iter_groups(connection, as_of.isoformat()))
             run.errors = _stored_errors(connection, wanted.site)
             report = run.report(connection, is_applied=True)
         if run.is_complete:

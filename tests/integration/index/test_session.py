@@ -340,6 +340,17 @@ def test_sqlite_connections_have_our_settings(file_database: Database) -> None:
         assert driver_of(writer).execute("PRAGMA query_only").fetchone() == (0,)
 
 
+def test_memory_of_sqlite_connections_may_be_limited(tmp_path: Path) -> None:
+    """A command that reads everything once maps nothing and keeps little: on readers and on the writer."""
+    database = Database(f"sqlite:///{tmp_path / 'index.db'}", mapped_bytes=0, cached_bytes=1 << 24)
+    wanted = {"mmap_size": 0, "cache_size": -16384}
+    with database.read() as reader, database.write(synced=False) as writer:
+        for connection in (reader, writer):
+            driver = driver_of(connection)
+            assert {name: driver.execute(f"PRAGMA {name}").fetchone()[0] for name in wanted} == wanted
+    database.close()
+
+
 def test_a_synced_transaction_flushes_postgresql_s_log(postgres_url: str) -> None:
     """What was committed unsynced is flushed by the next synced commit, even one that changes nothing."""
     database = Database(postgres_url)
@@ -352,6 +363,38 @@ def test_a_synced_transaction_flushes_postgresql_s_log(postgres_url: str) -> Non
                 pass
             assert probe.execute("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", written).fetchone() == (True,)
     database.close()
+
+
+def known_rows(probe: psycopg.Connection[Any], table: str) -> float:
+    """Return how many rows PostgreSQL believes a table to have; -1 when it was never looked at."""
+    row = probe.execute("SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (table,)).fetchone()
+    assert row is not None
+    return float(row[0])
+
+
+def test_postgresql_looks_at_tables_it_knows_nothing_of(postgres_url: str) -> None:
+    """After a restore it has rows and no statistics; asked for, it looks once, and leaves empty tables alone."""
+    database = Database(postgres_url)
+    database.migrate()
+    with psycopg.connect(postgres_url, autocommit=True) as probe:
+        probe.execute("ALTER TABLE landing_folder SET (autovacuum_enabled = off)")
+        for number in range(5):
+            insert(database, f"folder {number}")
+        assert known_rows(probe, "landing_folder") == -1
+        database.know_tables()
+        assert (known_rows(probe, "landing_folder"), known_rows(probe, "study")) == (5, -1)
+        insert(database, "another")
+        database.know_tables()
+        assert known_rows(probe, "landing_folder") == 5
+    database.close()
+
+
+def test_sqlite_needs_no_look_at_its_tables(file_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even a transaction."""
+    monkeypatch.setattr(file_database, "_readers", None)
+    monkeypatch.setattr(file_database, "_writer", None)
+    file_database.know_tables()
+    monkeypatch.undo()
 
 
 @pytest.mark.parametrize(("synced", "setting"), [(True, "on"), (False, "off")])

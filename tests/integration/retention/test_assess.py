@@ -71,6 +71,20 @@ def test_instance_ids_used_again_hide_nothing(ledger: Ledger) -> None:
     assert {number: row.instances for number, row in stored(database).items()} == {1: 2, 2: 0}
 
 
+@pytest.mark.parametrize("page", [1, 2, 3, 2000])
+def test_without_a_mark_all_are_compared(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    """Nobody knows how far it was: what was never assessed and what grew is found, in pages of any size."""
+    database = ledger.database
+    add(database, *(study(number) for number in range(1, 8)))
+    apply(ledger)
+    change(database, "UPDATE sweep_mark SET instance_id = 0")
+    change(database, "DELETE FROM assessment WHERE study_instance_uid IN ('2.25.1', '2.25.5')")
+    add(database, new_instance(2, study=4, PatientID="P4"), new_instance(2, study=7, PatientID="P7"))
+    monkeypatch.setattr(module, "PAGE", page)
+    assert pending(ledger) == ["2.25.1", "2.25.4", "2.25.5", "2.25.7"]
+    assert (apply(ledger).assessed, pending(ledger)) == (4, [])
+
+
 def test_a_fact_has_its_patients_studies_assessed_again(ledger: Ledger) -> None:
     """A visit moves the date of that patient's studies; nobody else's are touched."""
     add(ledger.database, study(1), study(2))

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import Result
+from PIL import Image
 
 from archive.clock import utc_now
 from archive.index.records import to_text
@@ -110,7 +111,7 @@ def test_a_cap_is_partly_done(run: Run, database: Database) -> None:
         (("--as-of", "2020-01-01"), None, 27, "lies in the past"),
         (("--as-of", "tomorrow"), None, 2, "--as-of"),
         (("--site", "Nowhere"), None, 2, "is not a site here"),
-        (("--picture", "forecast.png"), None, 2, "--picture takes a file that ends in .svg"),
+        (("--picture", "forecast.pdf"), None, 2, "--picture takes a file that ends in .svg or .png"),
         (("--max", "0"), None, 2, "--max"),
     ],
 )
@@ -140,6 +141,16 @@ def test_the_picture_is_a_picture(run: Run, tmp_path: Path) -> None:
     text = "".join(ET.parse(file).getroot().itertext())
     assert "Studies whose elimination may be proposed" in text
     assert str(utc_now().year + 9) in text
+
+
+@pytest.mark.parametrize("name", ["forecast.png", "FORECAST.PNG"])
+def test_the_picture_may_be_a_png(run: Run, tmp_path: Path, name: str) -> None:
+    """The file's ending says which; what it shows is told beside the pixels."""
+    file = tmp_path / name
+    swept(run, "--picture", str(file), "--lang", "en")
+    with Image.open(file) as image:
+        image.load()
+        assert (image.format, image.info["Title"]) == ("PNG", "Studies whose elimination may be proposed")
 
 
 def test_explained_in_french_and_english(run: Run) -> None:
