@@ -107,7 +107,7 @@ class Listener:
         thread = threading.Thread(target=self._serve, args=(connection, address), name=f"hl7 {address}", daemon=True)
         with self._lock:
             self._open[thread] = connection
-        thread.start()
+            thread.start()  # within: whoever stops us joins every thread that is noted
 
     def _serve(self, connection: socket.socket, address: str) -> None:
         secured = connection

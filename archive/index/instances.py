@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from archive.errors import InvalidIdentifier
-from archive.index import models, tombstones
+from archive.index import models
 from archive.index.expressions import any_of, number_of, split_values, stream
 from archive.index.hierarchy import Hierarchy
 from archive.index.records import LocatedCopy, NewInstance, StoredInstance, StoredLocation, from_text, to_text
@@ -51,6 +51,8 @@ _DIGESTS: Final = (
     "WHERE study_instance_uid IN (%s)"
 )
 _LARGEST_BATCH: Final = 500
+_DESTROYED: Final = b""
+"""Stands for the digest of an instance that has a tombstone."""
 _INSTANCE_FIELDS: Final = (
     "instance_id",
     "study_instance_uid",
@@ -139,13 +141,13 @@ class InstanceWriter:
 
     def _add(self, connection: Connection, batch: Sequence[NewInstance]) -> list[AddOutcome]:
         uids = [item.header.values["SOPInstanceUID"] for item in batch]
-        known, destroyed = _find_digests(connection, uids), tombstones.among(connection, uids)
+        known = _find_digests(connection, uids)
         outcomes = []
         new: list[tuple[NewInstance, int, tuple[str, ...]]] = []
         for item in batch:
             uid = item.header.values["SOPInstanceUID"]
             digest = known.get(uid)
-            if digest is None and uid in destroyed:
+            if digest == _DESTROYED:
                 outcomes.append(AddOutcome.DESTROYED)
             elif digest is None:
                 known[uid] = item.dataset_sha256
@@ -167,11 +169,16 @@ def find_digest(connection: Connection, sop_instance_uid: str) -> bytes | str | 
 @lru_cache(maxsize=_LARGEST_BATCH)
 def _digests_statement(count: int) -> Statement:
     places = ", ".join("?" * count)
-    return Statement(f"SELECT sop_instance_uid, dataset_sha256 FROM instance WHERE sop_instance_uid IN ({places})")
+    return Statement(
+        f"SELECT sop_instance_uid, NULL FROM tombstone WHERE sop_instance_uid IN ({places}) "
+        f"UNION ALL SELECT sop_instance_uid, dataset_sha256 FROM instance WHERE sop_instance_uid IN ({places})"
+    )
 
 
 def _find_digests(connection: Connection, uids: Sequence[str]) -> dict[str, bytes]:
-    return dict(_digests_statement(len(uids)).run(connection, uids))
+    """Return the digests of those instances that are stored; of destroyed ones ``_DESTROYED``."""
+    rows = _digests_statement(len(uids)).run(connection, (*uids, *uids))
+    return {uid: _DESTROYED if digest is None else digest for uid, digest in rows}
 
 
 def _insert(connection: Connection, new: Sequence[tuple[NewInstance, int, tuple[str, ...]]]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
 from archive.index.records import from_text, to_text
@@ -67,18 +66,6 @@ def iter_among(connection: Connection, sop_instance_uids: Collection[str]) -> It
 def exist(connection: Connection) -> bool:
     """Tell whether anything was ever destroyed."""
     return _ANY.one(connection) is not None
-
-
-@lru_cache(maxsize=512)
-def _uids_statement(count: int) -> Statement:
-    places = ", ".join("?" * count)
-    return Statement(f"SELECT sop_instance_uid FROM tombstone WHERE sop_instance_uid IN ({places})")
-
-
-def among(connection: Connection, sop_instance_uids: Collection[str]) -> set[str]:
-    """Return those of up to 500 SOP Instance UIDs that were destroyed."""
-    statement = _uids_statement(len(sop_instance_uids))
-    return {uid for (uid,) in statement.rows(connection, tuple(sop_instance_uids))}
 
 
 def _tombstone(row: Row) -> Tombstone:

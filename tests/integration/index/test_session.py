@@ -365,38 +365,6 @@ def test_a_synced_transaction_flushes_postgresql_s_log(postgres_url: str) -> Non
     database.close()
 
 
-def known_rows(probe: psycopg.Connection[Any], table: str) -> float:
-    """Return how many rows PostgreSQL believes a table to have; -1 when it was never looked at."""
-    row = probe.execute("SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (table,)).fetchone()
-    assert row is not None
-    return float(row[0])
-
-
-def test_postgresql_looks_at_tables_it_knows_nothing_of(postgres_url: str) -> None:
-    """After a restore it has rows and no statistics; asked for, it looks once, and leaves empty tables alone."""
-    database = Database(postgres_url)
-    database.migrate()
-    with psycopg.connect(postgres_url, autocommit=True) as probe:
-        probe.execute("ALTER TABLE landing_folder SET (autovacuum_enabled = off)")
-        for number in range(5):
-            insert(database, f"folder {number}")
-        assert known_rows(probe, "landing_folder") == -1
-        database.know_tables()
-        assert (known_rows(probe, "landing_folder"), known_rows(probe, "study")) == (5, -1)
-        insert(database, "another")
-        database.know_tables()
-        assert known_rows(probe, "landing_folder") == 5
-    database.close()
-
-
-def test_sqlite_needs_no_look_at_its_tables(file_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even a transaction."""
-    monkeypatch.setattr(file_database, "_readers", None)
-    monkeypatch.setattr(file_database, "_writer", None)
-    file_database.know_tables()
-    monkeypatch.undo()
-
-
 @pytest.mark.parametrize(("synced", "setting"), [(True, "on"), (False, "off")])
 def test_postgresql_waits_for_its_disk_only_when_asked(postgres_url: str, synced: bool, setting: str) -> None:
     """Unsynced commits do not wait, and the setting ends with the transaction."""

@@ -11,6 +11,7 @@ from retention_rules.errors import (
     InvalidSetting,
     RetentionError,
     SettingBelowFloor,
+    UnknownKind,
     UnknownRegime,
 )
 
@@ -18,6 +19,7 @@ SAMPLES = [
     InvalidFacts(name="exam_on", reason="is missing"),
     InvalidSchedule(schedule="fr_hospital", reason="it has no rule"),
     UnknownRegime(regime="spa"),
+    UnknownKind(kind="hospice", known="public, espic"),
     InvalidSetting(name="base", reason="it is no number"),
     SettingBelowFloor(name="base", value=4, citation="the law", minimum=5),
 ]
