@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,10 +84,23 @@ def _swept(core: Core, wanted: Wanted, who: Account | None, options: Mapping[str
     sweeps = Sweeps(assessor_of(core))
     if options["trust_clock"] and who is not None:
         ClockTrust(core.ledger).trust(who.name)
-    with progress_bar("assessing") as progress:
+    with progress_bar("assessing") as progress, _collecting_rarely():
         if options["is_applied"] and who is not None:
             return sweeps.apply(wanted, who.name, progress)
         return sweeps.dry_run(wanted, progress)
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Keep the garbage collector from all that is loaded, and from coming by often: it took a quarter of the time."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(20_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 # ---- for people ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ deletes asks again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -66,11 +67,13 @@ class Arrival(NamedTuple):
 
 _COLUMNS: Final = AssessmentRow._fields
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM assessment"
-_PUT: Final = insert_into(
-    "assessment",
-    _COLUMNS,
-    " ON CONFLICT (study_instance_uid) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:]),
+_REPLACE: Final = " ON CONFLICT (study_instance_uid) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _COLUMNS[1:]
+)
+_PUT: Final = insert_into("assessment", _COLUMNS, _REPLACE)
+_PUT_PAGE: Final = Statement(
+    f"INSERT INTO assessment ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS)} "
+    f"FROM json_populate_recordset(NULL::assessment, CAST(? AS json)){_REPLACE}"
 )
 _FORGET: Final = Statement("DELETE FROM assessment WHERE study_instance_uid = ?")
 _BY_UID: Final = f"{_SELECT} WHERE study_instance_uid IN (%s)"
@@ -133,8 +136,11 @@ _DUE: Final = Statement(
 
 
 def put(connection: Connection, rows: Sequence[AssessmentRow]) -> None:
-    """Store assessments in the place of the ones before them."""
-    if rows:
+    """Store assessments, of a study each, in the place of the ones before them."""
+    if rows and connection.dialect.name == "postgresql":
+        # As one value: a message for each row takes the driver and the server half as long again.
+        _PUT_PAGE.run(connection, (json.dumps([row._asdict() for row in rows]),))
+    elif rows:
         _PUT.run_many(connection, rows)
 
 

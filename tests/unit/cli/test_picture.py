@@ -83,7 +83,7 @@ def texts(document: str) -> list[str]:
 def test_every_column_lies_within_the_picture(due: int, blocked: int, years: list[tuple[int, int]]) -> None:
     """Whatever the numbers: nothing negative, nothing outside, columns as high as their numbers say."""
     picture = drawn(report(due, blocked, tuple(years)))
-    boxes = [box for box in parts(picture, "rect") if box.get("fill") in _COLOURS and box.get("height") != "13.0"]
+    boxes = [box for box in parts(picture, "rect") if box.get("fill") in _COLOURS and box.get("width") != "13.0"]
     assert len(boxes) == 2 * (len(years) + 1)
     for box in boxes:
         x, y, width, height = (float(box.get(name, "")) for name in ("x", "y", "width", "height"))
