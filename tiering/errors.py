@@ -2,13 +2,21 @@
 
 TieringError
 ├── InvalidWarrant                  a permission to delete does not name exactly one object
+├── InvalidLossyRules               a file of rules for lossy compression, or a site's addition, is not clear
 ├── ObjectDiffers                   the object is not the one that may be deleted: it stays
+├── PackError                       a series pack cannot be written, read or believed
+│   ├── MalformedPack               the bytes are no series pack, or not all of one
+│   ├── UnknownPackVersion          a series pack of a format this version does not know
+│   ├── PackMismatch                a series pack whose bytes are not those that were packed
+│   └── PackTooLarge                a series that one pack does not take
 └── TranscodeError                  a stored data set cannot be given in another transfer syntax
     ├── UnsupportedConversion       no codec, or no such target
     ├── MalformedDataset            the bytes are not the data set their transfer syntax promises
     ├── PixelMismatch               the compressed image is not the one the attributes describe
     ├── CodecFailed                 the codec refused a frame
-    └── ConversionTooLarge          the result does not fit a data set, or not in memory
+    ├── ConversionTooLarge          the result does not fit a data set, or not in memory
+    ├── CannotCompress              the data set is to be left as it is
+    └── NotLossless                 a compressed frame decodes to another picture
 
 The class docstring is the message; it is formatted with the exception's own fields. No field ever holds a
 value of the data set: only tags, positions, sizes and transfer syntaxes.
@@ -49,6 +57,34 @@ class ObjectDiffers(TieringError):
     exit_code = 33
 
 
+class PackError(TieringError):
+    """The series pack is not usable: {reason}."""
+
+    exit_code = 34
+
+
+class MalformedPack(PackError):
+    """This is not a whole series pack: {reason}."""
+
+
+class UnknownPackVersion(PackError):
+    """The series pack has the format {found}; this version reads {known}."""
+
+
+class PackMismatch(PackError):
+    """The series pack does not hold what was packed: {part} {reason}."""
+
+
+class PackTooLarge(PackError):
+    """The series does not fit one pack: {reason}."""
+
+
+class InvalidLossyRules(TieringError):
+    """The rules of lossy compression in {file} are not valid: {reason}."""
+
+    exit_code = 38
+
+
 class TranscodeError(TieringError):
     """The data set cannot be converted: {reason}."""
 
@@ -73,3 +109,11 @@ class CodecFailed(TranscodeError):
 
 class ConversionTooLarge(TranscodeError):
     """The result is too large: {reason}."""
+
+
+class CannotCompress(TranscodeError):
+    """The pixel data are left as they are: {reason}."""
+
+
+class NotLossless(TranscodeError):
+    """Frame {frame} is not the same after decoding."""

@@ -6,19 +6,28 @@ import pytest
 
 from tiering import errors
 from tiering.errors import (
+    CannotCompress,
     CodecFailed,
     ConversionTooLarge,
+    InvalidLossyRules,
     InvalidWarrant,
     MalformedDataset,
+    MalformedPack,
+    NotLossless,
     ObjectDiffers,
+    PackError,
+    PackMismatch,
+    PackTooLarge,
     PixelMismatch,
     TieringError,
     TranscodeError,
+    UnknownPackVersion,
     UnsupportedConversion,
 )
 
 SAMPLES = [
     InvalidWarrant(field="key", reason="is empty"),
+    InvalidLossyRules(file="drg", reason="CT is there twice"),
     TranscodeError(reason="something"),
     UnsupportedConversion(source_uid="1.2", target_uid="1.3"),
     MalformedDataset(offset=12, reason="it ends"),
@@ -26,6 +35,13 @@ SAMPLES = [
     CodecFailed(codec="RLE", frame=4, reason="bad run"),
     ObjectDiffers(key="k", reason="other bytes"),
     ConversionTooLarge(reason="5 GiB"),
+    CannotCompress(reason="no pixel data"),
+    NotLossless(frame=3),
+    PackError(reason="something"),
+    MalformedPack(reason="it ends"),
+    UnknownPackVersion(found="pack/2", known="pack/1"),
+    PackMismatch(part="000001.dcm", reason="has another digest"),
+    PackTooLarge(reason="300000 instances"),
 ]
 BY_NAME = pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
 
@@ -72,4 +88,12 @@ def test_one_except_catches_a_failed_conversion() -> None:
     """Whatever stops a conversion is a TranscodeError; a bad warrant is not."""
     leaves = every_class(TranscodeError)
     assert {UnsupportedConversion, MalformedDataset, PixelMismatch, CodecFailed, ConversionTooLarge} < leaves
+    assert {CannotCompress, NotLossless} < leaves
     assert InvalidWarrant not in leaves
+
+
+def test_one_except_catches_a_bad_pack() -> None:
+    """Whatever is wrong with a pack is a PackError; a failed conversion is not."""
+    leaves = every_class(PackError)
+    assert {MalformedPack, UnknownPackVersion, PackMismatch, PackTooLarge} < leaves
+    assert TranscodeError not in leaves
