@@ -26,7 +26,8 @@ Samples = NDArray[Any]
 
 _RLE_HEADER: Final = struct.Struct("<16L")
 _RLE_SEGMENTS: Final = 15
-_FAULTS: Final = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError, struct.error, zlib.error)
+FAULTS: Final = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError, struct.error, zlib.error)
+"""What codecs raise, and what reading damaged bytes does."""
 _LIBRARIES: Final[Mapping[Codec, Any]] = {
     Codec.JPEG: imagecodecs.JPEG8,
     Codec.JPEG_LOSSLESS: imagecodecs.JPEG8,
@@ -51,7 +52,7 @@ def unpack_frame(picture: Picture, frame: bytes, index: int) -> bytes:
     """
     try:
         native = _unpack(picture, frame)
-    except _FAULTS as exc:
+    except FAULTS as exc:
         raise CodecFailed(codec=picture.codec.value, frame=index, reason=str(exc)) from exc
     if len(native) != (picture.frame_bits + 7) // 8:
         raise PixelMismatch(reason=f"frame {index} decodes to {len(native)} bytes, not {picture.frame_bits // 8}")

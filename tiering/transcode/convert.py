@@ -8,23 +8,19 @@ compressed form, a chunk of the longest value, and never the data set.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
-from tiering.errors import MalformedDataset, PixelMismatch, UnsupportedConversion
-from tiering.transcode.bits import join_bits
-from tiering.transcode.codecs import is_available, unpack_frame
-from tiering.transcode.frames import Fragments, group_frames, read_fragments, read_frame
-from tiering.transcode.level import Kind, Level, Token
-from tiering.transcode.picture import PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, Picture, read_picture
+from tiering.errors import PixelMismatch, UnsupportedConversion
+from tiering.transcode.codecs import is_available
+from tiering.transcode.decoding import Decoding, Encapsulated, locate_frames
+from tiering.transcode.level import Kind, Token
+from tiering.transcode.picture import read_picture
 from tiering.transcode.sink import Sink
 from tiering.transcode.source import CHUNK_BYTES, InflatingSource, Source
 from tiering.transcode.syntaxes import SOURCES, TARGETS, Codec, Syntax
 from tiering.transcode.tokens import Tokens
-from tiering.transcode.vr import BITS_ALLOCATED, PIXEL_DATA, PIXEL_REPRESENTATION
-
-_OFFSET_TABLES: Final = frozenset({0x7FE00001, 0x7FE00002, 0x7FE00003})
+from tiering.transcode.vr import PIXEL_DATA, PIXEL_REPRESENTATION
 
 
 def can_convert(source_uid: str, target_uid: str) -> bool:
@@ -53,18 +49,8 @@ def convert(source: BinaryIO, *, source_uid: str, target_uid: str, target: Binar
     opened = InflatingSource(source) if syntax.encoding.deflated else Source(source)
     survey = _survey(opened, syntax)
     sink = Sink(target, TARGETS[target_uid])
-    _Rewriting(opened, sink, survey).run(Tokens(opened, syntax.encoding, survey.values))
+    Decoding(opened, sink, survey.encapsulated).run(Tokens(opened, syntax.encoding, survey.values))
     sink.finish()
-
-
-@dataclass(frozen=True, slots=True)
-class _Encapsulated:
-    """Encapsulated pixel data of one level: the picture and where its frames are."""
-
-    picture: Picture
-    fragments: Fragments
-    frames: list[range]
-    states_planar: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +58,7 @@ class _Survey:
     """What the first pass learnt: root values for implicit VRs, and encapsulated pixel data by level start."""
 
     values: dict[int, bytes] = field(default_factory=dict)
-    encapsulated: dict[int, _Encapsulated] = field(default_factory=dict)
+    encapsulated: dict[int, Encapsulated] = field(default_factory=dict)
 
 
 def _survey(source: Source, syntax: Syntax) -> _Survey:
@@ -85,7 +71,7 @@ def _survey(source: Source, syntax: Syntax) -> _Survey:
         if syntax.codec is None and token.level is tokens.root and token.tag > PIXEL_REPRESENTATION:
             break
         if token.kind is Kind.FRAGMENTS:
-            survey.encapsulated[token.level.start] = _find_frames(source, syntax, token)
+            survey.encapsulated[token.level.start] = locate_frames(source, syntax, token)
         elif token.level is tokens.root and token.tag == PIXEL_DATA and token.length and syntax.codec is not None:
             _check_native(syntax.codec, token)
     if PIXEL_REPRESENTATION in tokens.root.values:
@@ -94,104 +80,8 @@ def _survey(source: Source, syntax: Syntax) -> _Survey:
     return survey
 
 
-def _find_frames(source: Source, syntax: Syntax, token: Token) -> _Encapsulated:
-    if syntax.codec is None or token.fragments is None:
-        raise MalformedDataset(offset=source.position, reason="a native transfer syntax with compressed pixel data")
-    picture = read_picture(syntax.codec, token.level)
-    fragments = read_fragments(source, token.fragments)
-    frames = group_frames(source, fragments, picture.codec, picture.frames)
-    return _Encapsulated(picture, fragments, frames, PLANAR_CONFIGURATION in token.level.values)
-
-
 def _check_native(codec: Codec, token: Token) -> None:
     """Raise PixelMismatch when pixel data of defined length, in a compressed syntax, are not native after all."""
     expected = read_picture(codec, token.level).native_bytes
     if token.length < expected:
         raise PixelMismatch(reason=f"{token.length} bytes of pixel data, neither encapsulated nor {expected} long")
-
-
-class _Rewriting:
-    """The second pass: every token of the source, written as the target wants it."""
-
-    def __init__(self, source: Source, sink: Sink, survey: _Survey) -> None:
-        self._source = source
-        self._sink = sink
-        self._encapsulated = survey.encapsulated
-
-    def run(self, tokens: Tokens) -> None:
-        for token in tokens:
-            if token.tag:
-                self._fill_in_planar(token)
-            self._write(token)
-
-    def _write(self, token: Token) -> None:
-        if token.kind is Kind.VALUE:
-            self._write_value(token)
-        elif token.kind is Kind.SEQUENCE:
-            self._sink.open_sequence(token.tag)
-        elif token.kind is Kind.ITEM:
-            self._sink.open_item()
-        elif token.kind is Kind.ITEM_END:
-            self._sink.close_item()
-        elif token.kind is Kind.SEQUENCE_END:
-            self._sink.close_sequence()
-        else:
-            self._write_pixels(token)
-
-    def _write_value(self, token: Token) -> None:
-        if token.tag & 0xFFFF == 0:
-            return
-        pixels = self._encapsulated.get(token.level.start)
-        if pixels is None:
-            self._copy(token)
-        elif token.tag == PHOTOMETRIC_INTERPRETATION:
-            self._put(token.level, token.tag, "CS", pixels.picture.native_photometric.encode("ascii", "replace"))
-        elif token.tag == PLANAR_CONFIGURATION and pixels.picture.native_planar is not None:
-            self._put_planar(token.level, pixels.picture.native_planar)
-        elif token.tag not in _OFFSET_TABLES:
-            self._copy(token)
-
-    def _copy(self, token: Token) -> None:
-        chunks = iter([token.value]) if token.value else self._chunks(token.length)
-        self._sink.value(token.tag, _valid_vr(token), token.length, chunks, big=token.level.encoding.big)
-
-    def _chunks(self, length: int) -> Iterator[bytes]:
-        end = self._source.position + length
-        while self._source.position < end:
-            yield self._source.read(min(CHUNK_BYTES, end - self._source.position))
-
-    def _fill_in_planar(self, token: Token) -> None:
-        """Write the Planar Configuration colours need and the data set lacks, at its place in the tag order."""
-        pixels = self._encapsulated.get(token.level.start)
-        if pixels is None or pixels.states_planar or pixels.picture.native_planar is None:
-            return
-        if token.level.previous < PLANAR_CONFIGURATION < token.tag:
-            self._put_planar(token.level, pixels.picture.native_planar)
-
-    def _put_planar(self, level: Level, planar: int) -> None:
-        self._put(level, PLANAR_CONFIGURATION, "US", planar.to_bytes(2, "little"))
-
-    def _put(self, level: Level, tag: int, vr: str, value: bytes) -> None:
-        assert not level.encoding.big, "encapsulated pixel data are little endian"
-        self._sink.value(tag, vr, len(value), [value], big=False)
-
-    def _write_pixels(self, token: Token) -> None:
-        pixels = self._encapsulated.get(token.level.start)
-        if pixels is None:
-            raise MalformedDataset(offset=self._source.position, reason="compressed pixel data in a native syntax")
-        picture = pixels.picture
-        frames = self._frames(pixels)
-        if picture.frame_bits % 8:
-            frames = join_bits(frames, picture.frame_bits)
-        self._sink.value(token.tag, picture.vr, picture.native_bytes, frames, big=False)
-
-    def _frames(self, pixels: _Encapsulated) -> Iterator[bytes]:
-        """Decode the frames one after the other."""
-        for index, numbers in enumerate(pixels.frames):
-            yield unpack_frame(pixels.picture, read_frame(self._source, pixels.fragments, numbers), index)
-
-
-def _valid_vr(token: Token) -> str:
-    """Return the token's VR, OW for samples of several bytes some writers call OB (PS3.5 A.2): they are swapped."""
-    wide = token.tag == PIXEL_DATA and (token.level.number(BITS_ALLOCATED) or 0) > 8
-    return "OW" if wide and token.vr == "OB" else token.vr

@@ -22,6 +22,8 @@ ROWS: Final = 0x00280010
 COLUMNS: Final = 0x00280011
 BITS_STORED: Final = 0x00280101
 
+NATIVE_LIMIT: Final = LENGTH_LIMIT
+"""The bytes of native pixel data an element holds."""
 FRAME_BYTES_LIMIT: Final = 1 << 30
 _CONTAINERS: Final = frozenset({1, 8, 16, 32, 64})
 _UNKNOWN_COLOURS: Final = frozenset({"", "YBR_PARTIAL_422", "YBR_PARTIAL_420"})
@@ -89,8 +91,11 @@ class Picture:
         return self.codec in RAW_CODECS and self.photometric == "YBR_FULL_422"
 
 
-def read_picture(codec: Codec, level: Level) -> Picture:
-    """Return the picture a data set describes; raise PixelMismatch when the description cannot be."""
+def read_picture(codec: Codec, level: Level, *, limit: int = NATIVE_LIMIT) -> Picture:
+    """Return the picture a data set describes; raise PixelMismatch when the description cannot be.
+
+    Raises ConversionTooLarge when its native frames take more than `limit` bytes.
+    """
     planar = level.number(PLANAR_CONFIGURATION)
     picture = Picture(
         codec=codec,
@@ -104,7 +109,7 @@ def read_picture(codec: Codec, level: Level) -> Picture:
         photometric=level.text(PHOTOMETRIC_INTERPRETATION),
         planar=planar,
     )
-    _check(picture)
+    _check(picture, limit)
     return picture
 
 
@@ -123,7 +128,7 @@ def _required(level: Level, tag: int) -> int:
     return number
 
 
-def _check(picture: Picture) -> None:
+def _check(picture: Picture, limit: int) -> None:
     if picture.bits_allocated not in _CONTAINERS or picture.bits_stored > picture.bits_allocated:
         raise PixelMismatch(reason=f"{picture.bits_stored} bits stored in {picture.bits_allocated} allocated")
     if picture.samples == 3 and picture.photometric in _UNKNOWN_COLOURS:
@@ -131,5 +136,5 @@ def _check(picture: Picture) -> None:
     frame_bytes = picture.rows * picture.columns * picture.samples * max(picture.bits_allocated // 8, 1)
     if frame_bytes > FRAME_BYTES_LIMIT:
         raise ConversionTooLarge(reason=f"a frame would take {frame_bytes} bytes in memory")
-    if picture.native_bytes > LENGTH_LIMIT:
+    if picture.native_bytes > limit:
         raise ConversionTooLarge(reason=f"the pixel data would be {picture.native_bytes} bytes long")

@@ -12,7 +12,7 @@ import numpy as np
 from tiering.errors import ConversionTooLarge
 from tiering.transcode.syntaxes import Encoding
 from tiering.transcode.tokens import ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER
-from tiering.transcode.vr import LONG_VRS, SWAPPED, TEXT_VRS, UNDEFINED
+from tiering.transcode.vr import LONG_VRS, PIXEL_DATA, SWAPPED, TEXT_VRS, UNDEFINED
 
 LENGTH_LIMIT: Final = UNDEFINED - 1
 SHORT_LENGTH_LIMIT: Final = 0xFFFF
@@ -61,6 +61,16 @@ class Sink:
     def close_item(self) -> None:
         """End a sequence item."""
         self._delimiter(ITEM_DELIMITER, 0)
+
+    def open_fragments(self, offset_table: bytes) -> None:
+        """Start encapsulated pixel data with their Basic Offset Table (PS3.5 A.4); close them like a sequence."""
+        self._header(PIXEL_DATA, "OB", UNDEFINED)
+        self.fragment(offset_table)
+
+    def fragment(self, data: bytes) -> None:
+        """Write one fragment of encapsulated pixel data, of even length."""
+        self._delimiter(ITEM, len(data) + len(data) % 2)
+        self._write(data + b"\0" * (len(data) % 2))
 
     def finish(self) -> None:
         """Write what is left; a deflated data set of odd length is padded (PS3.5 A.5)."""
