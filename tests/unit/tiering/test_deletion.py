@@ -98,7 +98,7 @@ class Unreadable(OsDisk):
 
     code = errno.EIO
 
-    def read(self, path: Path, *, chunk_bytes: int) -> Iterator[bytes]:
+    def read(self, path: Path, *, chunk_bytes: int, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         raise OSError(self.code, "Input/output error")
 
 
