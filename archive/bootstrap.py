@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from archive.services.certificates import Signer
 from archive.services.clock_trust import ClockTrust
 from archive.services.commitment import CommitmentReporter, Commitments
 from archive.services.committer import Committer
+from archive.services.compression import compression
 from archive.services.destroy import Destruction
 from archive.services.disposal import Disposals
 from archive.services.find import Find
@@ -55,7 +57,7 @@ from archive.services.ledger import Ledger, LedgerFiles
 from archive.services.lock import hold_home, share_home
 from archive.services.quarantine import Quarantine, iter_quarantine
 from archive.services.rebuild import Rebuild
-from archive.services.remains import HOT, QUARANTINE, Stores
+from archive.services.remains import HOT, PACK, QUARANTINE, Stores
 from archive.services.reports import (
     AuditItem,
     AuditReport,
@@ -67,9 +69,12 @@ from archive.services.reports import (
     VerifyReport,
 )
 from archive.services.retrieve import Retrieve
+from archive.services.seal import Sealer
+from archive.services.seal_keeper import SealKeeper
 from archive.services.status import Status
+from archive.services.trim import Trimmer
 from tiering.disk import OsDisk
-from tiering.landing import LandingArea
+from tiering.landing import PACKS, LandingArea
 
 _MIB = 1024 * 1024
 _GRACE_SECONDS = 5.0
@@ -167,11 +172,16 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         if hl7_address is not None:
             addresses["hl7"] = hl7_address
         reporter.start()
+        keeper = SealKeeper(sealer_of(core), trimmer_of(core)) if settings.sealing.enabled else None
+        if keeper is not None:
+            keeper.start()
         announce(_ready_line(settings, addresses))
         _wait_for_signal(core)
         feed.stop(grace_seconds=_GRACE_SECONDS)
         server.stop(grace_seconds=_GRACE_SECONDS)
         reporter.stop()
+        if keeper is not None:
+            keeper.stop()
 
 
 def _adopt(core: Core) -> None:
@@ -282,6 +292,19 @@ def assessor_of(core: Core) -> Assessor:
     return Assessor(core.database, rules_of(core.settings.sites), core.ledger.clock)
 
 
+def sealer_of(core: Core, *, actor: str = "drimbox") -> Sealer:
+    """Return what packs the quiet studies of an archive, in somebody's name."""
+    sealing = core.settings.sealing
+    quiet = timedelta(minutes=sealing.quiet_minutes)
+    return Sealer(core.committer, stores_of(core), utc_now, quiet, compression(sealing.codec), actor)
+
+
+def trimmer_of(core: Core, *, actor: str = "drimbox") -> Trimmer:
+    """Return what lets received files go that a pack stands in for, in somebody's name."""
+    grace = timedelta(hours=core.settings.sealing.grace_hours)
+    return Trimmer(core.committer, stores_of(core), utc_now, grace, actor)
+
+
 def disposals_of(core: Core) -> Disposals:
     """Return the disposal lists of an archive."""
     settings = core.settings
@@ -289,10 +312,16 @@ def disposals_of(core: Core) -> Disposals:
     return Disposals(core.ledger, assessor_of(core), sites, settings.disposal.waiting_days)
 
 
+def stores_of(core: Core) -> Stores:
+    """Return where the copies of an archive lie."""
+    hot = core.settings.hot_folder
+    return Stores(core.disk, {HOT: hot, QUARANTINE: core.settings.quarantine_folder, PACK: hot / PACKS})
+
+
 def destruction_of(core: Core, *, accept_damaged: bool = False) -> Destruction:
     """Return what destroys the lists of an archive."""
     settings = core.settings
-    stores = Stores(core.disk, {HOT: settings.hot_folder, QUARANTINE: settings.quarantine_folder})
+    stores = stores_of(core)
     signer = Signer(core.disk, settings.signing_key)
     return Destruction(
         disposals_of(core),

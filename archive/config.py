@@ -34,6 +34,7 @@ from archive.config_sections import (
     IndexSettings,
     LogSettings,
     PeerSettings,
+    SealingSettings,
     Site,
     StorageSettings,
     TlsSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "DisposalSettings",
     "Hl7Settings",
     "PeerSettings",
+    "SealingSettings",
     "Settings",
     "Site",
     "StorageSettings",
@@ -90,6 +92,7 @@ class Settings(BaseSettings):
     dicom: DicomSettings = DicomSettings()
     hl7: Hl7Settings = Hl7Settings()
     storage: StorageSettings = StorageSettings()
+    sealing: SealingSettings = SealingSettings()
     disposal: DisposalSettings = DisposalSettings()
     index: IndexSettings = IndexSettings()
     log: LogSettings = LogSettings()

@@ -133,6 +133,18 @@ class DisposalSettings(Section):
         return f"disposal.waiting_days = {self.waiting_days}: less than a week to notice a mistake" if short else None
 
 
+class SealingSettings(Section):
+    """Packing of quiet studies, series by series: by itself when ``enabled``, else by ``drimbox tier seal`` alone.
+
+    ``quiet_minutes``: so long nothing came for a study. ``grace_hours``: so long received files stay beside the pack.
+    """
+
+    enabled: bool = False
+    quiet_minutes: Annotated[int, Field(ge=0)] = 60
+    grace_hours: Annotated[int, Field(ge=0)] = 24
+    codec: Literal["none", "htj2k"] = "htj2k"
+
+
 class StorageSettings(Section):
     """Where bytes rest; ``None`` means the folder of that name in the home."""
 

@@ -57,8 +57,8 @@ class Disk(Protocol):
     def names(self, folder: Path) -> list[str]:
         """Return the names in a folder, sorted; none when the folder does not exist."""
 
-    def read(self, path: Path, *, chunk_bytes: int) -> Iterator[bytes]:
-        """Yield a file's bytes in chunks."""
+    def read(self, path: Path, *, chunk_bytes: int, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Yield a file's bytes in chunks: all of them, or up to ``length`` from ``offset``."""
 
     def size_bytes(self, path: Path) -> int:
         """Return a file's size; FileNotFoundError when there is none."""
@@ -89,6 +89,11 @@ def write_once(disk: Disk, path: Path, data: bytes) -> bool:
     finally:
         disk.close(handle)
     return True
+
+
+def read_range(disk: Disk, path: Path, offset: int, length: int) -> bytes:
+    """Return ``length`` bytes of a file from ``offset`` on, fewer at its end. Raises OSError."""
+    return b"".join(disk.read(path, chunk_bytes=max(length, 1), offset=offset, length=length)) if length else b""
 
 
 class OsDisk:
@@ -220,11 +225,15 @@ class OsDisk:
         except FileNotFoundError:
             return []
 
-    def read(self, path: Path, *, chunk_bytes: int) -> Iterator[bytes]:
+    def read(self, path: Path, *, chunk_bytes: int, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Read sequentially."""
         with path.open("rb", buffering=0) as file:
-            while chunk := file.read(chunk_bytes):
+            if offset:
+                file.seek(offset)
+            left = length
+            while left != 0 and (chunk := file.read(chunk_bytes if left is None else min(chunk_bytes, left))):
                 yield chunk
+                left = None if left is None else left - len(chunk)
 
     def size_bytes(self, path: Path) -> int:
         """Ask stat."""

@@ -23,6 +23,7 @@ CHUNK_BYTES: Final = 1024 * 1024
 SLACK_BYTES: Final = 128 * 1024
 """Room for the header, and for what a fragment brings beyond a chunk."""
 SUFFIX: Final = ".dcm"
+PACK_SUFFIX: Final = ".zip"
 NOTE_SUFFIX: Final = ".json"
 """What lies beside an object and tells why it was kept aside."""
 _DAY: Final = re.compile(r"[0-9]{8}")
@@ -245,11 +246,25 @@ class LandingArea:
 
 
 def path_of(root: Path, key: str) -> Path:
-    """Return the file of ``key`` under ``root``; ValueError for a key that would lead elsewhere."""
+    """Return the file of ``key`` under ``root``; ValueError for a key that would lead elsewhere.
+
+    The key of a pack is the name of its file, that of a received object lacks the suffix.
+    """
     parts = key.split("/")
     if not parts or any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise ValueError(f"not an object key: {key!r}")
-    return root.joinpath(*parts[:-1], parts[-1] + SUFFIX)
+    suffix = "" if parts[-1].endswith(PACK_SUFFIX) else SUFFIX
+    return root.joinpath(*parts[:-1], parts[-1] + suffix)
+
+
+PACKS: Final = "packs"
+"""The folder beside the landing folders in which packs lie, each under its key."""
+_PACK_DEPTH: Final = 3  # site, study, series
+
+
+def pack_path(root: Path, key: str) -> Path:
+    """Return the file of the pack ``key`` under ``root``; ValueError for a key that would lead elsewhere."""
+    return path_of(root / PACKS, key)
 
 
 def iter_folders(disk: Disk, root: Path) -> Iterator[str]:
@@ -259,6 +274,17 @@ def iter_folders(disk: Disk, root: Path) -> Iterator[str]:
             for name in disk.names(root / day):
                 if _FOLDER.fullmatch(f"{day}/{name}"):
                     yield f"{day}/{name}"
+
+
+def iter_packs(disk: Disk, root: Path) -> Iterator[str]:
+    """Yield the keys of the packs under ``root``, in their order; strangers are passed over."""
+    found = [""]
+    for _ in range(_PACK_DEPTH):
+        found = [f"{folder}{name}/" for folder in found for name in disk.names(root / PACKS / folder)]
+    for folder in found:
+        for name in disk.names(root / PACKS / folder):
+            if name.endswith(PACK_SUFFIX):
+                yield folder + name
 
 
 def opened_at(folder: str) -> datetime:

@@ -35,6 +35,7 @@ _NOUNS = {
     "retention": "archive.cli.retention",
     "serve": "archive.cli.serve",
     "status": "archive.cli.status",
+    "tier": "archive.cli.tier",
     "verify": "archive.cli.verify",
     "version": "archive.cli.version",
 }

@@ -37,7 +37,7 @@ def plan(instances: Sequence[StoredInstance]) -> list[Journey]:
     """
     syntaxes: dict[str, dict[str, None]] = {}
     for instance in instances:
-        syntaxes.setdefault(instance.sop_class_uid, {})[instance.transfer_syntax_uid] = None
+        syntaxes.setdefault(instance.sop_class_uid, {})[instance.given_syntax_uid] = None
     journeys: list[Journey] = []
     travels_on: dict[str, Journey] = {}
     for sop_class, stored in syntaxes.items():

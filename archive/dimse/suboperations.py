@@ -222,7 +222,7 @@ class Courier:
 
     def _context_for(self, instance: StoredInstance) -> Context:
         """Return the context for the stored bytes as they are, else the best one to convert for."""
-        stored = instance.transfer_syntax_uid
+        stored = instance.given_syntax_uid
         contexts = self._contexts.get(instance.sop_class_uid, [])
         if not contexts:
             raise RetrieveError(reason=self._why_not(instance.sop_class_uid))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 
-from archive.index import tombstones
+from archive.index import packs, tombstones
 from archive.index.records import Event, from_text, to_text
 from archive.index.session import Connection
 from archive.index.statements import Row, Statement, insert_into, rows_in, run_in
@@ -207,8 +207,11 @@ def apply_destroyed(connection: Connection, event: Event) -> None:
                 for each in instances
             ),
         )
+        copies = list(copies_in(study))
         _drop(connection, uid, [each["sop_instance_uid"] for each in instances])
-        for copy in copies_in(study):
+        packs.forget_packs(connection, {copy["key"] for copy in copies if copy["store"] == "pack"})
+        packs.forget_trims(connection, {copy["key"] for copy in copies if copy["store"] == "hot"})
+        for copy in copies:
             if copy["aside"] is not None:
                 _RESOLVE.run(connection, (at, copy["aside"]))
 
@@ -236,6 +239,7 @@ def copies_in(study: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for series in study["series"]:
         for instance in series["instances"]:
             yield from instance["copies"]
+    yield from study.get("packs", ())
 
 
 def _drop(connection: Connection, study_instance_uid: str, sop_instance_uids: Collection[str]) -> None:

@@ -64,11 +64,15 @@ _INSTANCE_FIELDS: Final = (
     "dataset_size",
 )
 _COPY_COLUMNS: Final = ("tier", "key", "sha256", "header_size", "size_bytes", "state")
+_PACKED_COLUMNS: Final = ("offset_bytes", "transfer_syntax_uid", "dataset_sha256")
+_COPY_SQL: Final = ", ".join(
+    [*(f"location.{name}" for name in _COPY_COLUMNS), "pack.key", *(f"location.{name}" for name in _PACKED_COLUMNS)]
+)
 _SET_STATE: Final = Statement("UPDATE location SET state = ?, verified_at = COALESCE(?, verified_at) WHERE key = ?")
 _COPIES: Final = Statement(
-    "SELECT location.id, sop_instance_uid, dataset_sha256, dataset_size, verified_at, "
-    f"{', '.join(_COPY_COLUMNS)} FROM location JOIN instance ON instance.id = location.instance_fk "
-    "WHERE location.id > ? ORDER BY location.id LIMIT ?"
+    "SELECT location.id, sop_instance_uid, instance.dataset_sha256, dataset_size, verified_at, "
+    f"{_COPY_SQL} FROM location JOIN instance ON instance.id = location.instance_fk "
+    "LEFT JOIN pack ON pack.id = location.pack_fk WHERE location.id > ? ORDER BY location.id LIMIT ?"
 )
 _RETRIEVED: Final = (
     select(
@@ -81,8 +85,16 @@ _RETRIEVED: Final = (
         models.instance.c.dataset_sha256,
         models.instance.c.dataset_size,
         *(models.location.c[name] for name in _COPY_COLUMNS),
+        models.pack.c.key,
+        *(models.location.c[name] for name in _PACKED_COLUMNS),
     )
-    .select_from(models.instance.join(models.series).join(models.study).join(models.patient).outerjoin(models.location))
+    .select_from(
+        models.instance.join(models.series)
+        .join(models.study)
+        .join(models.patient)
+        .outerjoin(models.location)
+        .outerjoin(models.pack, models.pack.c.id == models.location.c.pack_fk)
+    )
     .order_by(
         models.study.c.id,
         number_of(models.series.c.series_number).nulls_last(),

@@ -53,7 +53,11 @@ class NewInstance:
 
 @dataclass(frozen=True, slots=True)
 class StoredLocation:
-    """One indexed copy; ``state`` is ``present``, ``missing`` or ``damaged``."""
+    """One indexed copy; ``state`` is ``present``, ``missing`` or ``damaged``.
+
+    A copy in a pack starts ``offset_bytes`` into the object ``pack_key``. ``transfer_syntax_uid`` and
+    ``dataset_sha256`` are None for a copy whose data set is the one that was received.
+    """
 
     tier: str
     key: str
@@ -61,11 +65,25 @@ class StoredLocation:
     header_size: int
     size_bytes: int
     state: str
+    pack_key: str | None = None
+    offset_bytes: int | None = None
+    transfer_syntax_uid: str | None = None
+    dataset_sha256: bytes | None = None
+
+    @property
+    def start(self) -> int:
+        """Return where in its object the copy begins."""
+        return self.offset_bytes or 0
+
+    @property
+    def dataset_size(self) -> int:
+        """Return how many bytes its data set has."""
+        return self.size_bytes - self.header_size
 
 
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
-    """One indexed instance with its copies, hot ones first."""
+    """One indexed instance with its copies, hot ones first; transfer syntax and digest as it was received."""
 
     instance_id: int
     study_instance_uid: str
@@ -76,6 +94,23 @@ class StoredInstance:
     dataset_sha256: bytes
     dataset_size: int
     locations: tuple[StoredLocation, ...]
+
+    @property
+    def readable(self) -> StoredLocation | None:
+        """Return the copy that it is given from, or None: the received one as long as there is one."""
+        return next((each for each in self.locations if each.tier == "hot" and each.state == "present"), None)
+
+    @property
+    def given_sha256(self) -> bytes:
+        """Return the digest (32 bytes) of the data set of the copy that it is given from."""
+        copy = self.readable
+        return self.dataset_sha256 if copy is None else copy.dataset_sha256 or self.dataset_sha256
+
+    @property
+    def given_syntax_uid(self) -> str:
+        """Return the transfer syntax of the copy that it is given from."""
+        copy = self.readable
+        return self.transfer_syntax_uid if copy is None else copy.transfer_syntax_uid or self.transfer_syntax_uid
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import Final
 
 from archive import logs
-from archive.audit import Entry
+from archive.audit import Body, Entry
 from archive.clock import Clock
 from archive.errors import FixityError, IngestError, InvalidUid
-from archive.index import folders
-from archive.index.instances import AddOutcome, set_location_state
+from archive.index import folders, packs
+from archive.index.instances import AddOutcome, InstanceWriter, set_location_state
 from archive.index.session import Connection, Database, IndexRefused
 from archive.services import aside
 from archive.services.arrival import stored_entry
 from archive.services.committer import Committer, bare
 from archive.services.landed import read_landed
+from archive.services.packed import attach_pack, read_pack
 from archive.services.quarantine import reason_of
 from tiering.disk import Disk
-from tiering.landing import iter_folders, iter_keys, opened_at, path_of
+from tiering.errors import TieringError
+from tiering.landing import iter_folders, iter_keys, iter_packs, opened_at, pack_path, path_of
 
 CONFLICT: Final = "other bytes under a SOP Instance UID already stored"
 DESTROYED: Final = "it was destroyed and is here all the same; drimbox disposal remains takes it away"
@@ -46,6 +48,7 @@ class AdoptReport:
     missing: int = 0
     unreadable: int = 0
     destroyed: int = 0
+    packs: int = 0
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ class Adopt:
         report = AdoptReport()
         self.disk.sweep(self.hot_root)
         self._register_found()
+        self._take_packs(report)  # first: what lies in one is not missing elsewhere
         with self.database.read() as connection:
             unsealed = folders.unsealed_folders(connection)
         for folder in unsealed:
@@ -139,6 +143,33 @@ class Adopt:
         self.committer.record(Entry(at=self.clock(), event="missing", actor="drimbox", body={"key": key}), work=work)
         report.missing += 1
         _log.error("landed_file_missing", key=key)
+
+    def _take_packs(self, report: AdoptReport) -> None:
+        """Index the packs that the index does not know: written just before a crash, or lost with an old index."""
+        keys = list(iter_packs(self.disk, self.hot_root))
+        with self.committer.read() as connection:
+            known = packs.known(connection, keys)
+        for key in keys:
+            if key not in known:
+                with _told(key, report):
+                    self._take_pack(key, report)
+
+    def _take_pack(self, key: str, report: AdoptReport) -> None:
+        try:
+            found = read_pack(self.disk, pack_path(self.hot_root, key), key, whole=True)
+        except (TieringError, IngestError, InvalidUid, FixityError) as exc:
+            report.unreadable += 1
+            _log.error("pack_not_indexed", key=key, reason=str(exc))
+            return
+
+        def work(connection: Connection) -> None:
+            uids = [each.header.values["SOPInstanceUID"] for each in found.instances]
+            outcomes = InstanceWriter().add(connection, found.instances)
+            attach_pack(connection, found, dict(zip(uids, outcomes, strict=True)), self.clock())
+
+        body: Body = {"key": key, "sha256": found.row.sha256.hex(), "instances": len(found.instances)}
+        self.committer.record_synced(Entry(self.clock(), "pack_adopted", "drimbox", body), work=work)
+        report.packs += 1
 
     def _recall_kept(self, report: AdoptReport) -> None:
         """Index what is in the quarantine folder and not in its table: it was kept while the index was down."""

@@ -23,6 +23,7 @@ from tiering.disk import Disk, write_once
 
 FORMAT: Final = "drimbox-destruction-certificate/1"
 _FIELDS: Final = {"format", "certificate", "public_key", "signature"}
+_HEX_DIGITS: Final = frozenset("0123456789abcdef")
 _RAW: Final = (serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 Body = Mapping[str, Any]
@@ -102,9 +103,14 @@ def _read(data: bytes) -> Mapping[str, Any]:
         document = json.loads(data)
     if not isinstance(document, dict) or document.get("format") != FORMAT or set(document) != _FIELDS:
         raise CertificateInvalid(reason="it is no destruction certificate of this archive's form")
-    if _written(document) != data:
+    if _written(document) != data or not all(map(_is_hex, (document["public_key"], document["signature"]))):
         raise CertificateInvalid(reason="it is not written as it was signed: something in it was changed")
     return document
+
+
+def _is_hex(value: object) -> bool:
+    """Tell whether it is in the one way of writing bytes: a capital would mean the same, and be another byte."""
+    return isinstance(value, str) and bool(value) and set(value) <= _HEX_DIGITS
 
 
 def _written(document: Mapping[str, Any]) -> bytes:

@@ -171,7 +171,7 @@ class Commitments:
         if stored.sop_class_uid != reference.sop_class_uid:
             return CLASS_CONFLICT
         try:
-            is_whole = self._digest(stored, is_interrupted) == stored.dataset_sha256
+            is_whole = self._digest(stored, is_interrupted) == stored.given_sha256
         except RetrieveError as exc:
             _log.error("object_not_committed", sop_instance_uid=stored.sop_instance_uid, exc_info=exc)
             return PROCESSING_FAILURE

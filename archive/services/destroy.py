@@ -18,13 +18,14 @@ from typing import Any, Final
 from archive import logs
 from archive.audit import Body
 from archive.errors import ArchiveError, DisposalError, DisposalRefused
-from archive.index import journal, quarantine, tombstones
+from archive.index import journal, packs, quarantine, tombstones
 from archive.index import ledger as ledger_table
 from archive.index.disposal import copies_in
 from archive.index.holds import blocking_holds
 from archive.index.instances import find_digest, iter_instances
+from archive.index.packs import PackRow, TrimRow
 from archive.index.records import Event, StoredInstance, to_text
-from archive.index.session import Connection
+from archive.index.session import Connection, Database
 from archive.services.accounts import Account
 from archive.services.aside import HOT_PREFIX
 from archive.services.certificates import Signer, verify
@@ -34,7 +35,7 @@ from archive.services.disposal import Disposals, ListView, kept, number_of
 from archive.services.disposal_papers import rejection_notes
 from archive.services.landed import read_landed
 from archive.services.ledger import Draft
-from archive.services.remains import HOT, QUARANTINE, Remain, Stores
+from archive.services.remains import HOT, PACK, QUARANTINE, Remain, Stores
 from archive.services.reports import Progress
 from tiering.deletion import Deletion, delete
 from tiering.disk import write_once
@@ -168,16 +169,28 @@ class Destruction:
             if uid in back:
                 continue
             instances = list(iter_instances(connection, study=uid))
-            aside = self._aside(connection, uid, [each.sop_instance_uid for each in instances])
+            others = self._other_copies(connection, uid, [each.sop_instance_uid for each in instances])
             series: dict[str, list[Mapping[str, Any]]] = {}
             for each in instances:
-                copies = [*_stored_copies(each, view.head.list_id), *aside.get(each.sop_instance_uid, ())]
+                copies = [*_stored_copies(each, view.head.list_id), *others.get(each.sop_instance_uid, ())]
                 series.setdefault(each.series_instance_uid, []).append(_instance(each, copies))
             yield {
                 "study_instance_uid": uid,
                 "patient_id": item.line["patient_id"],
                 "series": [{"series_instance_uid": uid, "instances": found} for uid, found in series.items()],
+                "packs": [_packed_copy(pack, view.head.list_id) for pack in packs.of_studies(connection, [uid])],
             }
+
+    def _other_copies(
+        self, connection: Connection, study: str, uids: Collection[str]
+    ) -> dict[str, list[Mapping[str, Any]]]:
+        """Return the copies of a study's instances that the index does not give: aside, or waiting to be trimmed."""
+        found = self._aside(connection, study, uids)
+        for row in packs.trims_of(connection, uids):
+            warrant = DeleteWarrant(row.key, row.dataset_sha256, row.generation, "received, and packed since")
+            copy = _copy(warrant, HOT, size_bytes=row.size_bytes, state="packed")
+            found.setdefault(row.sop_instance_uid, []).append(copy)
+        return found
 
     def _aside(self, connection: Connection, study: str, uids: Collection[str]) -> dict[str, list[Mapping[str, Any]]]:
         """Return the copies of a study's instances that were kept aside: other bytes under the same UID.
@@ -327,6 +340,23 @@ class Destruction:
         return self.certificates / f"{list_id}.json"
 
 
+# ---- what nobody needs any more --------------------------------------------------------------------------------------
+
+
+def discard_pack(database: Database, stores: Stores, pack: PackRow) -> Deletion:
+    """Delete a pack that was written and never stood in for anything. Raises ObjectDiffers, OSError."""
+    with database.read() as connection:
+        assert not packs.known(connection, [pack.key]), "a pack that the index knows stands in for received files"
+    warrant = DeleteWarrant(pack.key, pack.sha256, _pack_generation(pack), "it never stood in for anything")
+    return delete(stores.disk, stores.roots[PACK], warrant)
+
+
+def trim_received(stores: Stores, row: TrimRow) -> Deletion:
+    """Delete a received file that a proven copy in a pack stands in for. Raises ObjectDiffers, OSError."""
+    warrant = DeleteWarrant(row.key, row.dataset_sha256, row.generation, "a proven copy in a pack stands in for it")
+    return delete(stores.disk, stores.roots[HOT], warrant)
+
+
 def _remaining_copy(remain: Remain) -> Mapping[str, Any]:
     warrant = DeleteWarrant(
         key=remain.key,
@@ -364,6 +394,8 @@ def _destroyed(list_id: str, studies: Sequence[Mapping[str, Any]]) -> Draft:
 
 def _stored_copies(instance: StoredInstance, list_id: str) -> Iterator[Mapping[str, Any]]:
     for location in instance.locations:
+        if location.pack_key is not None:
+            continue  # a pack goes as a whole
         warrant = DeleteWarrant(
             key=location.key,
             sha256=instance.dataset_sha256,
@@ -371,6 +403,16 @@ def _stored_copies(instance: StoredInstance, list_id: str) -> Iterator[Mapping[s
             reason=f"list {list_id}",
         )
         yield _copy(warrant, location.tier, size_bytes=location.size_bytes, state=location.state)
+
+
+def _packed_copy(pack: PackRow, list_id: str) -> Mapping[str, Any]:
+    warrant = DeleteWarrant(pack.key, pack.sha256, _pack_generation(pack), f"list {list_id}")
+    return _copy(warrant, PACK, size_bytes=pack.size_bytes, state="present")
+
+
+def _pack_generation(pack: PackRow) -> str:
+    """Return the generation of a pack: it has no header apart, its digest is of all of it."""
+    return generation_of(b"", pack.size_bytes)
 
 
 def _copy(warrant: DeleteWarrant, store: str, *, size_bytes: int, state: str) -> Mapping[str, Any]:

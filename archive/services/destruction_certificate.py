@@ -15,6 +15,7 @@ from archive.services.disposal import ListView
 # Not what a period was counted from: that may be a birth or a death.
 _SHOWN: Final = ("exam_on", "modalities", "rule", "citation", "years", "eligible_on")
 _VERSIONS: Final = ("schedule_version", "reading")
+_COPY: Final = ("store", "key", "sha256", "size_bytes", "state")
 _GONE: Final = frozenset({"destroying", "destroyed"})
 
 
@@ -55,6 +56,7 @@ def _study(study: Mapping[str, Any], item: DisposalItem) -> dict[str, Any]:
     return {
         "study_instance_uid": study["study_instance_uid"],
         **{name: item.line[name] for name in (*_SHOWN, *_VERSIONS)},
+        **_packs(study),
         "series": [
             {
                 "series_instance_uid": series["series_instance_uid"],
@@ -65,15 +67,17 @@ def _study(study: Mapping[str, Any], item: DisposalItem) -> dict[str, Any]:
     }
 
 
+def _packs(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the packs that went; an event that was written before there were any says nothing of them."""
+    return {"packs": [{name: copy[name] for name in _COPY} for copy in study["packs"]]} if "packs" in study else {}
+
+
 def _instance(instance: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "sop_instance_uid": instance["sop_instance_uid"],
         "sop_class_uid": instance["sop_class_uid"],
         "sha256": instance["dataset_sha256"],
-        "copies": [
-            {name: copy[name] for name in ("store", "key", "sha256", "size_bytes", "state")}
-            for copy in instance["copies"]
-        ],
+        "copies": [{name: copy[name] for name in _COPY} for copy in instance["copies"]],
     }
 
 

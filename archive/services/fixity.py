@@ -20,9 +20,9 @@ from archive.index.session import Connection
 from archive.index.totals import totals
 from archive.services.arrival import CHUNK_BYTES
 from archive.services.committer import Committer
+from archive.services.copies import file_of
 from archive.services.reports import Progress, VerifyReport
 from tiering.disk import Disk
-from tiering.landing import path_of
 
 PRESENT: Final = "present"
 MISSING: Final = "missing"
@@ -70,7 +70,11 @@ class Fixity:
     def _holds(self, copy: LocatedCopy) -> bool:
         """Tell whether header and data set have the digests and sizes of the index."""
         at = copy.location
-        chunks = self.disk.read(path_of(self.hot_root, at.key), chunk_bytes=CHUNK_BYTES)
+        path = file_of(self.hot_root, at)
+        if at.pack_key is None:
+            chunks = self.disk.read(path, chunk_bytes=CHUNK_BYTES)
+        else:
+            chunks = self.disk.read(path, chunk_bytes=CHUNK_BYTES, offset=at.start, length=at.size_bytes)
         first = next(chunks, b"")
         dataset, size = hashlib.sha256(first[at.header_size :]), len(first)
         for chunk in chunks:
@@ -78,7 +82,7 @@ class Fixity:
             size += len(chunk)
         header = hashlib.sha256(first[: at.header_size])
         found = (header.digest(), dataset.digest(), size)
-        return found == (at.sha256, copy.dataset_sha256, at.size_bytes)
+        return found == (at.sha256, at.dataset_sha256 or copy.dataset_sha256, at.size_bytes)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from archive import logs
 from archive.audit import Entry
 from archive.clock import Clock
 from archive.errors import ArchiveError, FixityError, IndexUnavailable, IngestError, InvalidUid
-from archive.index import folders, quarantine, reset
+from archive.index import folders, packs, quarantine, reset
 from archive.index.instances import AddOutcome, InstanceWriter
 from archive.index.records import NewInstance
 from archive.index.session import Connection, Database, IndexRefused
@@ -29,10 +29,12 @@ from archive.services.adopt import CONFLICT, DESTROYED
 from archive.services.committer import append_entries, bare
 from archive.services.landed import read_landed
 from archive.services.ledger import LedgerFiles
+from archive.services.packed import attach_pack, read_pack
 from archive.services.quarantine import reason_of
 from archive.services.reports import Progress, RebuildReport
 from tiering.disk import Disk
-from tiering.landing import iter_folders, iter_keys, opened_at, path_of
+from tiering.errors import TieringError
+from tiering.landing import PACKS, iter_folders, iter_keys, iter_packs, opened_at, pack_path, path_of
 
 _SQLITE: Final = "sqlite:///"
 _PAGE: Final = 256
@@ -100,6 +102,8 @@ class Rebuild:
             with transaction() as connection:
                 self.ledger.replay(connection)
         work = _Filling(self, transaction, progress)
+        for key in iter_packs(self.disk, self.hot_root):
+            work.pack(key)
         work.objects()
         work.kept()
         return work.finish()
@@ -161,6 +165,17 @@ class _Filling:
                     self.progress(self.done, self.total)
         self._register(names)
 
+    def pack(self, key: str) -> None:
+        """Index a pack and the copies in it; one that cannot be read is told and stays."""
+        try:
+            found = read_pack(self.rebuild.disk, pack_path(self.rebuild.hot_root, key), key, whole=self.rebuild.whole)
+        except (TieringError, IngestError, InvalidUid, FixityError, OSError) as exc:
+            self.problems.append(f"{PACKS}/{key}: {reason_of(exc)}")
+            _log.error("object_not_indexed", key=key, reason=reason_of(exc))
+            return
+        with self.transaction() as connection:
+            attach_pack(connection, found, self._add(connection, list(found.instances)), self.rebuild.clock())
+
     def _opening(self, folder: str) -> tuple[datetime, str]:
         """Return what orders folders: when the first object of it came (the name knows the second only)."""
         at = opened_at(folder)
@@ -179,23 +194,27 @@ class _Filling:
                     self._problem(connection, item)
                 else:
                     batch.append(item)
-            self._add(connection, batch)
+            outcomes = self._add(connection, batch)
+            for item in batch:
+                if outcomes.get(item.header.values["SOPInstanceUID"]) is AddOutcome.SAME:
+                    packs.supersede(connection, item, self.rebuild.clock())
 
-    def _add(self, connection: Connection, batch: list[NewInstance]) -> None:
-        """Index a page; when the database refuses it, each object alone, and at last by its identifiers alone."""
+    def _add(self, connection: Connection, batch: list[NewInstance]) -> dict[str, AddOutcome]:
+        """Index a page; when the database refuses it, each object alone, and at last by its identifiers alone.
+
+        Returns what it came to, by SOP Instance UID.
+        """
         try:
             with reset.attempt(connection):
                 outcomes = self.writer.add(connection, batch)
         except IndexRefused as exc:
             self.writer.rolled_back()
             if len(batch) > 1:
-                for item in batch:
-                    self._add(connection, [item])
-            elif "refused" not in batch[0].flags:
-                self._add(connection, [bare(batch[0])])
-            else:
-                self._problem(connection, _Problem(batch[0].location.key, exc.message))
-            return
+                return {uid: outcome for item in batch for uid, outcome in self._add(connection, [item]).items()}
+            if "refused" not in batch[0].flags:
+                return self._add(connection, [bare(batch[0])])
+            self._problem(connection, _Problem(batch[0].location.key, exc.message))
+            return {}
         self.writer.committed()
         self.instances += outcomes.count(AddOutcome.ADDED)
         for item, outcome in zip(batch, outcomes, strict=True):
@@ -203,6 +222,7 @@ class _Filling:
                 self._problem(connection, _Problem(item.location.key, CONFLICT))
             elif outcome is AddOutcome.DESTROYED:
                 self.problems.append(f"{item.location.key}: {DESTROYED}")
+        return {item.header.values["SOPInstanceUID"]: each for item, each in zip(batch, outcomes, strict=True)}
 
     def _problem(self, connection: Connection, problem: _Problem) -> None:
         """Tell, and index among what is kept aside; what another attempt may read keeps its folder unsealed."""

@@ -6,9 +6,11 @@ tombstones stand, but their bytes are there.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -20,12 +22,15 @@ from archive.index.tombstones import Tombstone
 from archive.part10.meta import StoredHeader, parse_header
 from archive.services import aside
 from archive.services.landed import read_landed
-from tiering.disk import Disk
-from tiering.landing import iter_folders, iter_keys, path_of
+from tiering.disk import Disk, read_range
+from tiering.errors import TieringError
+from tiering.landing import iter_folders, iter_keys, iter_packs, path_of
+from tiering.pack import read_manifest
 from tiering.warrant import generation_of
 
 HOT: Final = "hot"
 QUARANTINE: Final = "quarantine"
+PACK: Final = "pack"
 _HEAD_BYTES: Final = 64 * 1024
 _PAGE: Final = 1000
 
@@ -67,12 +72,30 @@ class Remain:
 def iter_remains(stores: Stores, connection: Connection) -> Iterator[Remain]:
     """Yield every object under a destroyed UID that is of the destroyed study; reads the header of each file.
 
-    What cannot be read is passed over: it may be anything.
+    A pack is one when all of its instances were destroyed. What cannot be read is passed over: it may be anything.
     """
     if tombstones.exist(connection):
         keys = stores.iter_keys()
         while page := list(islice(keys, _PAGE)):
             yield from _among(stores, connection, page)
+        for key in iter_packs(stores.disk, stores.roots[HOT]):
+            with suppress(TieringError, OSError):
+                yield from _pack_among(stores, connection, key)
+
+
+def _pack_among(stores: Stores, connection: Connection, key: str) -> Iterator[Remain]:
+    path = stores.path(PACK, key)
+    size = stores.disk.size_bytes(path)
+    manifest = read_manifest(partial(read_range, stores.disk, path), size)
+    uids = {member.sop_instance_uid for member in manifest.members}
+    stones = list(tombstones.iter_among(connection, uids))
+    if len(stones) == len(uids) and {each.study_instance_uid for each in stones} == {
+        manifest.series.study_instance_uid
+    }:
+        digest = hashlib.sha256()
+        for chunk in stores.disk.read(path, chunk_bytes=1 << 20):
+            digest.update(chunk)
+        yield Remain(PACK, key, generation_of(b"", size), digest.digest(), stones[0])
 
 
 def _among(stores: Stores, connection: Connection, page: Sequence[tuple[str, str]]) -> Iterator[Remain]:

@@ -19,9 +19,10 @@ from archive.index.instances import iter_instances
 from archive.index.records import StoredInstance, StoredLocation
 from archive.index.session import Connection
 from archive.services.committer import Committer
+from archive.services.copies import file_of
 from tiering.errors import TieringError
-from tiering.landing import path_of
 from tiering.transcode import can_convert, convert
+from tiering.window import open_window
 
 Root = Literal["patient", "study"]
 LEVELS: Final = ("PATIENT", "STUDY", "SERIES", "IMAGE")
@@ -77,7 +78,7 @@ def _uids(identifier: Mapping[str, str], keyword: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """Where the data set of an instance lies: ``dataset_size`` bytes of the file at ``path``, the last ones of it."""
+    """Where the data set of an instance lies: ``dataset_size`` bytes of the file at ``path``, from an offset on."""
 
     instance: StoredInstance
     path: Path
@@ -148,19 +149,20 @@ class Retrieve:
         """Return where an instance's bytes are; raise InstanceNotFound without a copy, FixityError for a wrong file."""
         location = _readable(instance)
         try:
-            path = path_of(self.hot_root, location.key)
+            path = file_of(self.hot_root, location)
             size = os.stat(path).st_size
         except (OSError, ValueError) as exc:
             raise FixityError(key=location.key, reason=_words(exc)) from exc
-        if size != location.header_size + instance.dataset_size:
+        end = location.start + location.size_bytes
+        if size < end or (location.pack_key is None and size != end):
             raise FixityError(key=location.key, reason=f"the file has {size} bytes")
         return StoredObject(
             instance=instance,
             path=path,
             key=location.key,
-            dataset_offset=location.header_size,
-            dataset_size=instance.dataset_size,
-            transfer_syntax_uid=instance.transfer_syntax_uid,
+            dataset_offset=location.start + location.header_size,
+            dataset_size=location.dataset_size,
+            transfer_syntax_uid=instance.given_syntax_uid,
         )
 
     def read(self, stored: StoredObject) -> ObjectBytes:
@@ -238,16 +240,15 @@ def _is_of(row: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 
 def _readable(instance: StoredInstance) -> StoredLocation:
-    for location in instance.locations:
-        if location.tier == "hot" and location.state == "present":
-            return location
-    raise InstanceNotFound(reason="no copy of it can be read")
+    location = instance.readable
+    if location is None:
+        raise InstanceNotFound(reason="no copy of it can be read")
+    return location
 
 
 def _convert(stored: StoredObject, transfer_syntax_uid: str, target: BinaryIO) -> int:
     """Write the converted data set to ``target`` and return its size in bytes."""
-    with open(stored.path, "rb") as source:
-        source.seek(stored.dataset_offset)
+    with open_window(stored.path, offset=stored.dataset_offset, length=stored.dataset_size) as source:
         convert(source, source_uid=stored.transfer_syntax_uid, target_uid=transfer_syntax_uid, target=target)
     target.flush()
     return target.tell()

@@ -224,8 +224,9 @@ class ForgetfulDisk:
             except FileNotFoundError:
                 return []
 
-    def read(self, path: Path, *, chunk_bytes: int) -> Iterator[bytes]:
-        data = bytes(self._file(path).data)
+    def read(self, path: Path, *, chunk_bytes: int, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        data = bytes(self._file(path).data)[offset:]
+        data = data if length is None else data[:length]
         for start in range(0, len(data), chunk_bytes):
             self.call("read")
             yield data[start : start + chunk_bytes]

@@ -174,7 +174,7 @@ def check_storage(home: Path, said: Said) -> None:
     """Compare the index, read from outside, with the files: every acknowledged byte, every row, every name."""
     with closing(sqlite3.connect(f"file:{home / 'index.db'}?mode=ro", uri=True)) as index:
         rows = index.execute(
-            "SELECT sop_instance_uid, key, header_size, dataset_sha256, state FROM instance "
+            "SELECT sop_instance_uid, key, header_size, instance.dataset_sha256, state FROM instance "
             "JOIN location ON location.instance_fk = instance.id"
         ).fetchall()
         [(orphans,)] = index.execute(

@@ -22,7 +22,7 @@ from archive.services.disposal import Disposals, ListView
 from archive.services.facts import NewFact, changes
 from archive.services.holds import Holds, NewHold
 from archive.services.ledger import Ledger, LedgerFiles
-from archive.services.remains import HOT, QUARANTINE, Stores
+from archive.services.remains import HOT, PACK, QUARANTINE, Stores
 from archive.services.sweep import Sweeps, Wanted
 from tests.integration.index.conftest import (
     database,
@@ -38,7 +38,7 @@ from tests.objects import ROOT, changed, ct_dataset
 from tests.unit.services.rig import Rig
 from tests.unit.services.shelf import Clock
 from tiering.disk import Disk, OsDisk
-from tiering.landing import LandingArea
+from tiering.landing import PACKS, LandingArea
 
 __all__ = [
     "database",
@@ -106,7 +106,7 @@ class Office:
     @property
     def stores(self) -> Stores:
         """Return where copies lie."""
-        return Stores(self.rig.disk, {HOT: self.rig.hot, QUARANTINE: self.rig.kept})
+        return Stores(self.rig.disk, {HOT: self.rig.hot, QUARANTINE: self.rig.kept, PACK: self.rig.hot / PACKS})
 
     def destruction(self, *, accept_damaged: bool = False) -> Destruction:
         """Return what destroys."""

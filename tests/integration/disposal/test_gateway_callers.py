@@ -74,6 +74,15 @@ def test_nothing_else_takes_a_file_away() -> None:
     assert found == set(UNLINKS)
 
 
+@pytest.mark.parametrize(
+    ("name", "caller"),
+    [("discard_pack", "archive/services/seal.py"), ("trim_received", "archive/services/trim.py")],
+)
+def test_what_nobody_needs_any_more_goes_one_way(name: str, caller: str) -> None:
+    """A pack that never stood in, and a received file that a pack stands in for: each has one caller."""
+    assert {source for source, tree in sources() for call in calls(tree) if name_of(call) == name} == {caller}
+
+
 def _is_of_a_file(call: ast.Call) -> bool:
     """Tell ``path.replace(target)`` from ``text.replace(old, new)``, and from dataclasses.replace."""
     assert isinstance(call.func, ast.Attribute)

@@ -38,6 +38,7 @@ NOUNS = (
     "retention",
     "serve",
     "status",
+    "tier",
     "verify",
     "version",
 )

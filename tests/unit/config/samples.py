@@ -54,6 +54,12 @@ quarantine = "/srv/quarantine"
 min_free_mib = 1024
 direct_io = false
 
+[sealing]
+enabled = true
+quiet_minutes = 30
+grace_hours = 48
+codec = "none"
+
 [disposal]
 waiting_days = 60
 

@@ -61,6 +61,15 @@ def test_one_other_byte_proves_nothing(data: st.DataObject, tmp_path_factory: py
         verify(altered)
 
 
+@pytest.mark.parametrize("field", ["public_key", "signature"])
+def test_a_capital_digit_is_another_byte(signer: Signer, field: str) -> None:
+    """Hexadecimal digits have one form: the same number in capitals was changed since."""
+    document = json.loads(signer.sign(BODY))
+    document[field] = document[field].upper()
+    with pytest.raises(CertificateInvalid, match="something in it was changed"):
+        verify((json.dumps(document, sort_keys=True, indent=1) + "\n").encode())
+
+
 def test_another_key_does_not_do(signer: Signer, tmp_path: Path) -> None:
     """A certificate signed with another key is sound in itself, and refused by whoever knows the archive's."""
     other = Signer(OsDisk(), tmp_path / "other" / "key.pem")
