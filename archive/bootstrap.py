@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from pydicom import config as pydicom_config
 
-from archive import audit, logs
+from archive import audit, bootstrap_proof, logs
 from archive.audit import Entry
+from archive.bootstrap_proof import mirror_of
+from archive.bootstrap_tiering import cold_reading_of, sealer_of, trimmer_of, worker_of
 from archive.clock import utc_now
 from archive.config import PeerSettings, Settings, mask_url
 from archive.dimse import command as dimse
@@ -32,33 +34,31 @@ from archive.dimse.recorder import AssociationRecorder
 from archive.dimse.requestor import Connect, Destination, request_association
 from archive.dimse.server import Handler, Server
 from archive.dimse.store import StoreHandler
-from archive.errors import ArchiveError, ClockNotTrusted, ConfigError, LedgerBroken
+from archive.errors import ArchiveError, ClockNotTrusted
 from archive.hl7.listener import Listener
 from archive.hl7.messages import text_of
 from archive.hl7.receiver import Receiver, read
 from archive.hl7.translate import Establishment
 from archive.index import journal
-from archive.index.session import CACHED_BYTES, MAPPED_BYTES, Database
+from archive.opening import Core, check_home, open_core, open_existing, stores_of
+from archive.opening_cold import open_cold_store
 from archive.services.adopt import Adopt
 from archive.services.assess import Assessor, rules_of
 from archive.services.certificates import Signer
 from archive.services.clock_trust import ClockTrust
+from archive.services.cold_reading import ColdReading
 from archive.services.commitment import CommitmentReporter, Commitments
-from archive.services.committer import Committer
-from archive.services.compression import compression
 from archive.services.destroy import Destruction
 from archive.services.disposal import Disposals
 from archive.services.find import Find
-from archive.services.fixity import Fixity
 from archive.services.hl7 import Feed, Reading
 from archive.services.importer import Importer
-from archive.services.ingest import Ingest
-from archive.services.ledger import Ledger, LedgerFiles
+from archive.services.ledger import LedgerFiles
 from archive.services.lock import hold_home, share_home
-from archive.services.quarantine import Quarantine, iter_quarantine
+from archive.services.quarantine import iter_quarantine
 from archive.services.rebuild import Rebuild
-from archive.services.remains import HOT, PACK, QUARANTINE, Stores
 from archive.services.reports import (
+    AddColdReport,
     AuditItem,
     AuditReport,
     ImportReport,
@@ -67,14 +67,12 @@ from archive.services.reports import (
     RebuildReport,
     StatusReport,
     VerifyReport,
+    VerifyWanted,
 )
 from archive.services.retrieve import Retrieve
-from archive.services.seal import Sealer
 from archive.services.seal_keeper import SealKeeper
 from archive.services.status import Status
-from archive.services.trim import Trimmer
 from tiering.disk import OsDisk
-from tiering.landing import PACKS, LandingArea
 
 _MIB = 1024 * 1024
 _GRACE_SECONDS = 5.0
@@ -89,64 +87,6 @@ pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 pydicom_config.settings.writing_validation_mode = pydicom_config.IGNORE
 
 
-@dataclass(frozen=True, slots=True)
-class Core:
-    """What serving and the offline commands share: index, journal and the way in."""
-
-    settings: Settings
-    disk: OsDisk
-    database: Database
-    committer: Committer
-    ingest: Ingest
-    ledger: Ledger
-
-
-@contextmanager
-def open_core(
-    settings: Settings, *, mapped_bytes: int = MAPPED_BYTES, cached_bytes: int = CACHED_BYTES
-) -> Iterator[Core]:
-    """Open the index and the storage of a home; seal and sync at the end."""
-    disk = OsDisk(direct=settings.storage.direct_io)
-    for folder in (settings.hot_folder, settings.quarantine_folder):
-        disk.make_folder(folder)
-    database = Database(settings.database_url, mapped_bytes=mapped_bytes, cached_bytes=cached_bytes)
-    try:
-        database.migrate()
-        core = _core(settings, disk, database)
-        _catch_up(core.ledger)
-        core.committer.start()
-        core.ingest.start()
-        try:
-            yield core
-            core.ingest.close()
-        finally:
-            core.committer.close()
-    finally:
-        database.close()
-
-
-def _catch_up(ledger: Ledger) -> None:
-    """Apply what the ledger has and the tables have not. A broken one stops decisions, not images."""
-    try:
-        ledger.catch_up()
-    except LedgerBroken as exc:
-        _log.error("ledger_broken", exc_info=exc)
-
-
-def _core(settings: Settings, disk: OsDisk, database: Database) -> Core:
-    committer = Committer(database)
-    ingest = Ingest(
-        database=database,
-        committer=committer,
-        landing=LandingArea(disk, settings.hot_folder),
-        quarantine=Quarantine(disk, settings.quarantine_folder, committer, utc_now),
-        clock=utc_now,
-        min_free_bytes=settings.storage.min_free_mib * _MIB,
-    )
-    ledger = Ledger(LedgerFiles(disk, settings.ledger_folder), database, utc_now)
-    return Core(settings, disk, database, committer, ingest, ledger)
-
-
 # ---- serving -----------------------------------------------------------------------------------------------------
 
 
@@ -154,10 +94,11 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run the archive until SIGTERM or SIGINT; ``announce`` gets the ready line once the ports are open."""
     # Waited for, not handled: a handler may run inside the very lock it would need.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
-    with hold_home(settings.home) as hold, open_core(settings) as core:
+    with hold_home(settings.home) as hold, open_core(settings) as core, cold_reading_of(core) as cold:
         _adopt(core)
+        shutil.rmtree(settings.scratch_folder, ignore_errors=True)
         hold.share()  # from here on an import may run beside
-        reporter, table = _handlers(core)
+        reporter, table = _handlers(core, cold)
         server = Server(
             settings.dicom,
             table,
@@ -173,15 +114,20 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             addresses["hl7"] = hl7_address
         reporter.start()
         keeper = SealKeeper(sealer_of(core), trimmer_of(core)) if settings.sealing.enabled else None
-        if keeper is not None:
-            keeper.start()
+        over = threading.Event()
+        worker = worker_of(core, over)
+        for part in (keeper, cold, worker):
+            if part is not None:
+                part.start()
         announce(_ready_line(settings, addresses))
         _wait_for_signal(core)
         feed.stop(grace_seconds=_GRACE_SECONDS)
         server.stop(grace_seconds=_GRACE_SECONDS)
         reporter.stop()
-        if keeper is not None:
-            keeper.stop()
+        over.set()
+        for each in (worker, keeper):
+            if each is not None:
+                each.stop()
 
 
 def _adopt(core: Core) -> None:
@@ -191,10 +137,12 @@ def _adopt(core: Core) -> None:
     _log.info("storage_compared", folders=report.folders, adopted=report.adopted, missing=report.missing)
 
 
-def _handlers(core: Core) -> tuple[CommitmentReporter, dict[int, Handler]]:
+def _handlers(core: Core, cold: ColdReading | None) -> tuple[CommitmentReporter, dict[int, Handler]]:
     """Return who answers which message, and who delivers commitment reports later."""
     settings = core.settings
     retrieve = Retrieve(core.committer, utc_now, settings.hot_folder, settings.hot_folder)
+    if cold is not None:
+        retrieve = replace(retrieve, cold=cold.reader, recall=cold.recall)
     connect = _connect(settings)
     destinations = _destinations(settings)
     commitments = Commitments(retrieve, core.committer, utc_now)
@@ -292,30 +240,11 @@ def assessor_of(core: Core) -> Assessor:
     return Assessor(core.database, rules_of(core.settings.sites), core.ledger.clock)
 
 
-def sealer_of(core: Core, *, actor: str = "drimbox") -> Sealer:
-    """Return what packs the quiet studies of an archive, in somebody's name."""
-    sealing = core.settings.sealing
-    quiet = timedelta(minutes=sealing.quiet_minutes)
-    return Sealer(core.committer, stores_of(core), utc_now, quiet, compression(sealing.codec), actor)
-
-
-def trimmer_of(core: Core, *, actor: str = "drimbox") -> Trimmer:
-    """Return what lets received files go that a pack stands in for, in somebody's name."""
-    grace = timedelta(hours=core.settings.sealing.grace_hours)
-    return Trimmer(core.committer, stores_of(core), utc_now, grace, actor)
-
-
 def disposals_of(core: Core) -> Disposals:
     """Return the disposal lists of an archive."""
     settings = core.settings
     sites = {site.name: site for site in settings.sites}
     return Disposals(core.ledger, assessor_of(core), sites, settings.disposal.waiting_days)
-
-
-def stores_of(core: Core) -> Stores:
-    """Return where the copies of an archive lie."""
-    hot = core.settings.hot_folder
-    return Stores(core.disk, {HOT: hot, QUARANTINE: core.settings.quarantine_folder, PACK: hot / PACKS})
 
 
 def destruction_of(core: Core, *, accept_damaged: bool = False) -> Destruction:
@@ -341,10 +270,23 @@ def _wait_for_signal(core: Core) -> None:
     """
     over = threading.Event()
     keeper = threading.Thread(target=_keep_house, args=(core, over), name="housekeeper", daemon=True)
-    keeper.start()
+    mirror = threading.Thread(target=_mirror_holds, args=(core, over), name="hold-mirror", daemon=True)
+    for thread in (keeper, mirror):
+        thread.start()
     signal.sigwait(_STOP)
     over.set()
     keeper.join()
+
+
+def _mirror_holds(core: Core, over: threading.Event) -> None:
+    """Every hour: have the cold store keep what is on hold, where it can; a hold placed while it was down is told."""
+    if core.cold is None or core.cold.holds is None:
+        return
+    while not over.wait(_HOUR):
+        try:
+            mirror_of(core).run()
+        except ArchiveError as exc:
+            _log.warning("housekeeping_failed", exc_info=exc)
 
 
 def _keep_house(core: Core, over: threading.Event) -> None:
@@ -384,21 +326,6 @@ def _settler(core: Core) -> Callable[[], None]:
 
 
 @contextmanager
-def open_existing(settings: Settings) -> Iterator[Core]:
-    """Open the archive of a home that is there: looking at one must not make one. Raises ConfigError."""
-    check_home(settings)
-    # A command that reads all of the index once gains nothing by keeping it, and would seem to need all that memory.
-    with open_core(settings, mapped_bytes=0, cached_bytes=16 * _MIB) as core:
-        yield core
-
-
-def check_home(settings: Settings) -> None:
-    """Raise ConfigError unless there is an archive to look at."""
-    if not settings.home.is_dir():
-        raise ConfigError(name="home", reason=f"there is no archive in {settings.home}; serve makes one")
-
-
-@contextmanager
 def open_offline(settings: Settings) -> Iterator[OfflineArchive]:
     """Lend the archive without its listeners; each command opens what it needs."""
     yield OfflineArchive(settings)
@@ -420,19 +347,27 @@ class OfflineArchive:
             shown = mask_url(settings.database_url)
             return Status(core.database, core.disk, settings.home, settings.hot_folder, shown).report()
 
-    def verify(self, progress: Progress) -> VerifyReport:
-        """Read every stored object again and compare it with its digest."""
-        with self._open() as core:
-            return Fixity(core.committer, core.disk, self.settings.hot_folder, utc_now).verify(progress)
+    def verify(self, progress: Progress, wanted: VerifyWanted) -> VerifyReport:
+        """Read stored objects again and compare them with their digests."""
+        return bootstrap_proof.verify(self.settings, wanted, progress)
 
-    def rebuild_index(self, progress: Progress) -> RebuildReport:
-        """Make the index again from storage alone; refused while an archive serves the same home."""
+    def add_cold(self, progress: Progress) -> AddColdReport:
+        """Index the packs of the cold store that the index does not know."""
+        return bootstrap_proof.add_cold(self.settings, progress)
+
+    def rebuild_index(self, progress: Progress, *, hot_only: bool = False) -> RebuildReport:
+        """Make the index again from storage alone, the cold store included unless ``hot_only``.
+
+        Refused while an archive serves the same home.
+        """
         settings = self.settings
         check_home(settings)
         with hold_home(settings.home):
             disk = OsDisk()
             ledger = LedgerFiles(disk, settings.ledger_folder)
-            rebuild = Rebuild(disk, settings.hot_folder, settings.quarantine_folder, utc_now, ledger=ledger)
+            cold = None if hot_only else open_cold_store(settings.cold, disk)
+            store = None if cold is None else cold.store
+            rebuild = Rebuild(disk, settings.hot_folder, settings.quarantine_folder, utc_now, ledger=ledger, cold=store)
             return rebuild.run(settings.database_url, progress)
 
     def import_paths(self, paths: Sequence[Path], progress: Progress) -> ImportReport:

@@ -40,6 +40,7 @@ from archive.config_sections import (
     TlsSettings,
     refuse_twice,
 )
+from archive.config_tiering import ColdSettings, LossySettings, MigrationSettings, RecallSettings
 from archive.errors import ConfigError
 
 __all__ = [
@@ -70,6 +71,10 @@ _HOME_RELATIVE = (
     ("dicom", "tls", "certificate"),
     ("dicom", "tls", "key"),
     ("dicom", "tls", "ca"),
+    ("cold", "folder"),
+    ("cold", "credentials"),
+    ("cold", "ca_file"),
+    ("cold", "key_ring"),
 )
 _PASSWORD = re.compile(r"(?P<before>://[^:/?#@]*:).*(?=@)|(?P<key>[?&](?:password|sslpassword)=)[^&#]*")
 
@@ -94,6 +99,10 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     sealing: SealingSettings = SealingSettings()
     disposal: DisposalSettings = DisposalSettings()
+    cold: ColdSettings = ColdSettings()
+    recall: RecallSettings = RecallSettings()
+    migration: MigrationSettings = MigrationSettings()
+    lossy: LossySettings = LossySettings()
     index: IndexSettings = IndexSettings()
     log: LogSettings = LogSettings()
     _source: Path | None = PrivateAttr(default=None)
@@ -125,6 +134,15 @@ class Settings(BaseSettings):
         if names and name not in names:
             raise ValueError(f"{name!r} is not a site; choose one of: {', '.join(names)}")
         return name
+
+    @check_field("migration")
+    @classmethod
+    def _rules_of_sites(cls, migration: MigrationSettings, info: Info) -> MigrationSettings:
+        names = {"", *(site.name for site in info.data.get("sites", ()))}
+        for rule in migration.rules:
+            if len(names) > 1 and rule.site not in names:
+                raise ValueError(f"{rule.site!r} of a rule is not a site")
+        return migration
 
     @check_field("hl7")
     @classmethod
@@ -166,6 +184,22 @@ class Settings(BaseSettings):
         return self.home / "keys" / "certificates.pem"
 
     @property
+    def cache_folder(self) -> Path:
+        """Return where parts of cold studies are kept that were read lately; it may be emptied at any time."""
+        return self.home / "cache"
+
+    @property
+    def scratch_folder(self) -> Path:
+        """Return where lossy packs lie until they are put into the cold store; it is emptied at every start."""
+        return self.home / "scratch"
+
+    @property
+    def workflows_url(self) -> str:
+        """Return the URL of the database of workflows, with its password: never print it."""
+        url = self.migration.workflows_url
+        return f"sqlite:///{self.home / 'workflows.db'}" if url is None else url.get_secret_value()
+
+    @property
     def quarantine_folder(self) -> Path:
         """Return the folder where refused objects wait for the operator."""
         return self.storage.quarantine or self.home / "quarantine"
@@ -173,7 +207,11 @@ class Settings(BaseSettings):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what looks odd but does not keep the archive from starting."""
-        found = (*(site.finess_warning for site in self.sites), self.disposal.waiting_warning)
+        found = (
+            *(site.finess_warning for site in self.sites),
+            self.disposal.waiting_warning,
+            self.cold.transport_warning,
+        )
         return tuple(warning for warning in found if warning is not None)
 
     def site_of(self, calling_ae_title: str) -> Site:

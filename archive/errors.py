@@ -10,13 +10,14 @@ ArchiveError
 │   └── TransferLost
 ├── Unavailable                     try again later
 │   ├── StorageFull                 ├── StorageFailed
-│   └── IndexUnavailable
+│   ├── IndexUnavailable            └── WorkflowsUnavailable
 ├── QueryError
 │   ├── InvalidIdentifier           └── TooManyMatches
 ├── RetrieveError
 │   ├── UnknownDestination          ├── DestinationUnreachable
 │   ├── InstanceNotFound            ├── SyntaxNotAccepted
-│   └── FixityError
+│   ├── FixityError                 ├── ColdStoreDown
+│   └── NotReadableYet
 ├── ProtocolError                   a peer broke PS3.8; its association is aborted
 │   ├── PduError                    ├── PeerTimeout
 │   ├── PeerClosed                  ├── PeerAborted
@@ -25,6 +26,7 @@ ArchiveError
 │   └── MessageTooLong
 ├── MessageRefused                  an HL7 message cannot be taken in; it is set aside
 ├── MessageNotFound                 no HL7 message of this number
+├── RebuildRefused                  the index cannot be made again now
 ├── AuditBroken                     the journal's chain does not hold
 ├── LedgerBroken                    the ledger's chain does not hold
 ├── AccountRefused                  an account cannot be made so
@@ -39,9 +41,11 @@ ArchiveError
 ├── NoSuchStudy                     a study that is asked about is not here
 │   └── StudyDestroyed              any more
 ├── SweepRefused                    a sweep cannot be made so
-└── DisposalError                   an elimination cannot go on so
-    ├── NoSuchList                  ├── NothingDue
-    ├── DisposalRefused             └── CertificateInvalid
+├── DisposalError                   an elimination cannot go on so
+│   ├── NoSuchList                  ├── NothingDue
+│   ├── DisposalRefused             └── CertificateInvalid
+└── MigrationError                  a study cannot go to the cold tier, or back
+    ├── MigrationRefused            └── ColdCopyDiffers
 
 The class docstring is the message; it is formatted with the exception's own fields.
 """
@@ -140,6 +144,10 @@ class IndexUnavailable(Unavailable):
     """The index database does not answer: {reason}. Start it, the archive resumes by itself."""
 
 
+class WorkflowsUnavailable(Unavailable):
+    """The database of workflows does not answer: {reason}. Start it, migration resumes by itself."""
+
+
 class QueryError(ArchiveError):
     """The query cannot be answered: {reason}."""
 
@@ -182,6 +190,18 @@ class FixityError(RetrieveError):
     """The stored bytes of {key} are not the bytes received: {reason}."""
 
     exit_code = 17
+
+
+class ColdStoreDown(RetrieveError):
+    """The cold store does not give it now: {reason}."""
+
+    retryable = True
+
+
+class NotReadableYet(RetrieveError):
+    """In cold storage, try again later: {reason}."""
+
+    retryable = True
 
 
 class ProtocolError(ArchiveError):
@@ -228,6 +248,12 @@ class MessageRefused(ArchiveError):
 
 class MessageNotFound(ArchiveError):
     """There is no HL7 message {number}; drimbox hl7 list shows which there are."""
+
+
+class RebuildRefused(ArchiveError):
+    """The index was not made again, and is as it was: {reason}."""
+
+    exit_code = 14
 
 
 class AuditBroken(ArchiveError):
@@ -334,3 +360,19 @@ class CertificateInvalid(DisposalError):
     """The certificate proves nothing: {reason}."""
 
     exit_code = 29
+
+
+class MigrationError(ArchiveError):
+    """The study cannot be moved between tiers: {reason}."""
+
+    exit_code = 35
+
+
+class MigrationRefused(MigrationError):
+    """Study {study} stays where it is: {reason}."""
+
+
+class ColdCopyDiffers(MigrationError):
+    """What was read back from the cold store under {key} is not what was put there: {reason}."""
+
+    retryable = True

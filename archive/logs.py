@@ -32,7 +32,7 @@ _HANDLER = "drimbox"
 _FRAMES = 25
 _CAUSES = 5
 _OUR_PACKAGES = ("archive.", "tiering.", "retention_rules.")
-_LIBRARIES = ("alembic", "PIL", "py.warnings", "pydicom", "pynetdicom", "sqlalchemy")
+_LIBRARIES = ("alembic", "dbos", "PIL", "py.warnings", "pydicom", "pynetdicom", "sqlalchemy")
 _IDENTITY = re.compile(
     r"patient|birth|accession|physician|operatorsname|admittingdiagnos|identifier$|dataset$"
     r"|^(?:ds|ins|mrn|nir|pid|studyid|(?:study|series|content)description)$"

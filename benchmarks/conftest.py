@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -21,6 +21,7 @@ from benchmarks.machine import facts
 from benchmarks.peers import Endpoint
 from benchmarks.results import Figure, save
 
+pytest_plugins: Final = ["tests.ceph"]
 Record = Callable[[Figure], None]
 Serve = Callable[[Path], AbstractContextManager[Endpoint]]
 

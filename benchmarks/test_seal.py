@@ -29,7 +29,7 @@ _AT_ONCE = {"DRIMBOX_SEALING__QUIET_MINUTES": "0", "DRIMBOX_SEALING__GRACE_HOURS
 _PASSWORD = {"DRIMBOX_NEW_PASSWORD": "correct horse battery", "DRIMBOX_PASSWORD": "correct horse battery"}
 
 
-def _drimbox(home: Path, *words: str) -> tuple[float, str]:
+def drimbox(home: Path, *words: str) -> tuple[float, str]:
     """Run a command to its end; return the seconds it took, its start included, and what it printed."""
     environment = {**os.environ, **_PASSWORD, **_AT_ONCE, "DRIMBOX_HOME": str(home)}
     started = monotonic()
@@ -57,17 +57,17 @@ class _Sealing:
         """Make the next home."""
         self.home().parent.mkdir()
         stock(self.subject, self.home(), self.source)
-        _drimbox(self.home(), "account", "create", "bench", "--full-name", "Bench", "--role", "operator")
+        drimbox(self.home(), "account", "create", "bench", "--full-name", "Bench", "--role", "operator")
 
     def seal(self) -> None:
         """Seal, and let the received files go."""
         home = self.home()
-        start, _ = _drimbox(home, "tier", "seal", "--as", "bench")
-        seconds, said = _drimbox(home, "tier", "seal", "--apply", "--json", "--as", "bench")
+        start, _ = drimbox(home, "tier", "seal", "--as", "bench")
+        seconds, said = drimbox(home, "tier", "seal", "--apply", "--json", "--as", "bench")
         report = json.loads(said)["report"]
         assert report["compressed"] == report["instances"], said
         self.shares.append(report["packed_bytes"] / report["received_bytes"])
-        _drimbox(home, "tier", "trim", "--apply", "--as", "bench")
+        drimbox(home, "tier", "trim", "--apply", "--as", "bench")
         self.speeds.append(self.megabytes / (seconds - start))
 
 

@@ -162,8 +162,8 @@ def test_a_fact_settles(benchmark: Benchmark, record: Record, home: Home, size: 
 
 def _told(home: Home, day: str) -> float:
     """Tell a visit, settle, and return the seconds of both; they run in this process, as they do in the server's."""
-    from archive.bootstrap import open_existing
     from archive.config import load_settings
+    from archive.opening import open_existing
     from archive.services.assess import Assessor, rules_of
     from archive.services.facts import NewFact, changes
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from hypothesis import settings
+
+pytest_plugins: Final = ["tests.ceph"]
 
 # A busy machine is no failure: tests have timeouts of their own.
 settings.register_profile("developer", deadline=None)

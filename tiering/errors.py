@@ -3,7 +3,19 @@
 TieringError
 ├── InvalidWarrant                  a permission to delete does not name exactly one object
 ├── InvalidLossyRules               a file of rules for lossy compression, or a site's addition, is not clear
-├── ObjectDiffers                   the object is not the one that may be deleted: it stays
+├── InvalidPrices                   the table of prices is not clear
+├── StoreError                      an object store cannot do what it was asked
+│   ├── InvalidKey                  no store takes this name
+│   ├── KeyTaken                    other bytes lie under the key: they stay
+│   ├── ObjectNotFound              nothing lies under the key
+│   ├── ObjectDiffers               the object is not the one that may be deleted: it stays
+│   ├── ObjectHeld                  somebody, or a retention, keeps the object from being deleted
+│   ├── NotThawed                   the object is cold: ask for a thaw first
+│   ├── ChecksumMismatch            the bytes are not those that were promised
+│   ├── EncryptionKeyMissing        the key ring has no such key
+│   ├── StoreFull                   no room
+│   ├── StoreRefused                the store is not set up for this, or does not let us
+│   └── StoreUnavailable            no answer, or not now: worth another attempt
 ├── PackError                       a series pack cannot be written, read or believed
 │   ├── MalformedPack               the bytes are no series pack, or not all of one
 │   ├── UnknownPackVersion          a series pack of a format this version does not know
@@ -51,7 +63,25 @@ class InvalidWarrant(TieringError):
     exit_code = 31
 
 
-class ObjectDiffers(TieringError):
+class StoreError(TieringError):
+    """The object store failed: {reason}."""
+
+    exit_code = 34
+
+
+class InvalidKey(StoreError):
+    """The object key {key!r} {reason}."""
+
+
+class KeyTaken(StoreError):
+    """The key {key} is taken by other bytes, which stay."""
+
+
+class ObjectNotFound(StoreError):
+    """There is no object {key}."""
+
+
+class ObjectDiffers(StoreError):
     """The object {key} was not deleted: {reason}."""
 
     exit_code = 33
@@ -83,6 +113,44 @@ class InvalidLossyRules(TieringError):
     """The rules of lossy compression in {file} are not valid: {reason}."""
 
     exit_code = 38
+
+
+class InvalidPrices(TieringError):
+    """The table of prices is not valid: {reason}."""
+
+    exit_code = 38
+
+
+class ObjectHeld(StoreError):
+    """The object {key} was not deleted: {reason}."""
+
+    exit_code = 33
+
+
+class NotThawed(StoreError):
+    """The object {key} is cold and must be thawed before it can be read."""
+
+
+class ChecksumMismatch(StoreError):
+    """The bytes of {key} are not those that were promised: {reason}."""
+
+
+class EncryptionKeyMissing(StoreError):
+    """The object {key} needs the encryption key {key_id}, which the key ring does not have."""
+
+
+class StoreFull(StoreError):
+    """The object store is full: {reason}."""
+
+
+class StoreRefused(StoreError):
+    """The object store refuses: {reason}."""
+
+
+class StoreUnavailable(StoreError):
+    """The object store cannot be reached, or not now: {reason}."""
+
+    retryable = True
 
 
 class TranscodeError(TieringError):

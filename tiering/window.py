@@ -52,7 +52,7 @@ class _Window(io.RawIOBase):
         super().close()
 
 
-def open_window(path: Path, *, offset: int, length: int) -> BinaryIO:
-    """Open ``length`` bytes of a file from ``offset`` on as a buffered file. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def open_window(where: Path | int, *, offset: int, length: int) -> BinaryIO:
+    """Open ``length`` bytes of a file, or of a descriptor, from ``offset`` on as a buffered file. Raises OSError."""
+    descriptor = os.dup(where) if isinstance(where, int) else os.open(where, os.O_RDONLY | os.O_CLOEXEC)
     return cast(BinaryIO, io.BufferedReader(_Window(descriptor, offset, length)))

@@ -13,6 +13,7 @@ import click
 
 from archive.errors import ArchiveError
 from retention_rules.errors import RetentionError
+from tiering.errors import TieringError
 
 __all__ = ["main", "root"]
 
@@ -22,6 +23,7 @@ INTERRUPTED = 130
 _NOUNS = {
     "account": "archive.cli.account",
     "audit": "archive.cli.audit",
+    "cold": "archive.cli.cold",
     "config": "archive.cli.config",
     "disposal": "archive.cli.disposal",
     "echo": "archive.cli.echo",
@@ -60,7 +62,7 @@ class Nouns(click.Group):
         """Run a command; turn an error of ours into a message and an exit code."""
         try:
             return super().invoke(ctx)
-        except (ArchiveError, RetentionError) as exc:
+        except (ArchiveError, RetentionError, TieringError) as exc:
             click.echo(f"drimbox: {exc.message}", err=True)
             raise click.exceptions.Exit(exc.exit_code) from exc
         except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archive.cli import PARTLY_DONE
 from archive.cli.options import acting_as, json_option, opened, with_settings
 from archive.cli.output import moment_text, print_json, print_pairs, print_table
 from archive.cli.sites import site_of, site_option
@@ -15,6 +16,7 @@ from archive.cli.sites import site_of, site_option
 if TYPE_CHECKING:
     from archive.config import Settings
     from archive.index.records import Event
+    from archive.opening import Core
     from archive.services.accounts import Account
     from archive.services.holds import HoldView, NewHold
 
@@ -59,7 +61,16 @@ def place(settings: Settings, who: Account, site: str | None, as_json: bool, **o
             raise NothingToHold(reason="no study answers the query")
         hold = holds.place(_with(wanted, found), actor=who.name, sites=sites)
         view = holds.show(hold.hold_id)
+        _mirror(core, view)
     _print(view, as_json)
+
+
+def _mirror(core: Core, view: HoldView) -> None:
+    """Have the cold store keep what is held now; the hold is in force without it, and the archive tries again."""
+    from archive.bootstrap_proof import mirror_of
+
+    for key, reason in mirror_of(core).run(view.study_instance_uids).left:
+        click.echo(f"The cold store does not keep {key} yet, the archive does: {reason}", err=True)
 
 
 def _with(wanted: NewHold, found: Sequence[str]) -> NewHold:
@@ -113,6 +124,24 @@ def lift(settings: Settings, who: Account, hold_id: str, reason: str, as_json: b
         holds.lift(hold_id, reason=reason, actor=who.name, sites=who.sites or None)
         view = holds.show(hold_id)
     _print(view, as_json)
+
+
+@command.command("mirror")
+@json_option
+@with_settings
+def mirror(settings: Settings, as_json: bool) -> None:
+    """Have the cold store keep what is on hold, and let go of what is not any more."""
+    from archive.bootstrap_proof import mirror_of
+
+    with opened(settings) as core:
+        report = mirror_of(core).run()
+    if as_json:
+        print_json(report)
+    else:
+        print_table(report.left)
+        print_pairs({"packs held": report.held, "let go of": report.released, "not told": len(report.left)})
+    if report.left:
+        raise click.exceptions.Exit(PARTLY_DONE)
 
 
 @command.command("list")

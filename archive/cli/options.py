@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec
 import click
 
 if TYPE_CHECKING:
-    from archive.bootstrap import Core
     from archive.config import Settings
+    from archive.opening import Core
     from archive.services.accounts import Account
     from archive.services.reports import Offline
 
@@ -100,10 +100,10 @@ def read_settings(config: Path | None, overrides: Mapping[str, object]) -> Setti
 @contextmanager
 def opened(settings: Settings) -> Iterator[Core]:
     """Open an archive that is there, without listeners, and lend its parts; only warnings are logged."""
-    from archive import bootstrap, logs
+    from archive import logs, opening
 
     logs.configure("warning", settings.log.format)
-    with bootstrap.open_existing(settings) as core:
+    with opening.open_existing(settings) as core:
         yield core
 
 

@@ -18,8 +18,8 @@ from archive.cli.output import print_json, print_pairs, print_table, progress_ba
 from archive.cli.sites import site_of, sites_of
 
 if TYPE_CHECKING:
-    from archive.bootstrap import Core
     from archive.config import Settings
+    from archive.opening import Core
     from archive.services.accounts import Account
     from archive.services.sweep import RuleYear, SweepReport, Total, Wanted
 

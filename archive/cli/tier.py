@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archive.cli import PARTLY_DONE
+from archive.cli import PARTLY_DONE, impact, jobs, migrating, planning, recalling
 from archive.cli.options import acting_as, json_option, opened, with_settings
 from archive.cli.output import print_json, print_pairs, size_text
 
@@ -30,7 +30,8 @@ def command() -> None:
 @acting_as("operator", "archivist", is_optional=True)
 def seal(settings: Settings, who: Account | None, most: int | None, is_applied: bool, as_json: bool) -> None:
     """Pack the studies that have been quiet; a dry run unless --apply, which takes --as NAME."""
-    from archive.bootstrap import check_home, sealer_of
+    from archive.bootstrap_tiering import sealer_of
+    from archive.opening import check_home
     from archive.services.lock import share_home
 
     _ask_for_name(who, is_applied)
@@ -49,7 +50,8 @@ def seal(settings: Settings, who: Account | None, most: int | None, is_applied: 
 @acting_as("operator", "archivist", is_optional=True)
 def trim(settings: Settings, who: Account | None, most: int | None, is_applied: bool, as_json: bool) -> None:
     """Let received files go that a proven pack stands in for, after the grace period; a dry run unless --apply."""
-    from archive.bootstrap import check_home, trimmer_of
+    from archive.bootstrap_tiering import trimmer_of
+    from archive.opening import check_home
     from archive.services.lock import share_home
 
     _ask_for_name(who, is_applied)
@@ -58,6 +60,16 @@ def trim(settings: Settings, who: Account | None, most: int | None, is_applied: 
         trimmer = trimmer_of(core) if who is None else trimmer_of(core, actor=who.name)
         report = trimmer.run(most=most) if is_applied else trimmer.plan()
     _print_trimmed(report, is_applied, as_json)
+
+
+command.add_command(migrating.migrate)
+command.add_command(migrating.rollback)
+command.add_command(migrating.evidence)
+command.add_command(planning.plan)
+command.add_command(impact.impact)
+command.add_command(recalling.recall)
+command.add_command(jobs.jobs)
+command.add_command(jobs.retry)
 
 
 def _ask_for_name(who: Account | None, is_applied: bool) -> None:

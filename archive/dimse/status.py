@@ -41,6 +41,8 @@ _STATUS: Final[dict[type[BaseException], int]] = {
     errors.UnknownDestination: DESTINATION_UNKNOWN,
     errors.DestinationUnreachable: UNABLE_TO_PERFORM,
     errors.InstanceNotFound: NO_SUCH_INSTANCE,
+    errors.ColdStoreDown: UNABLE_TO_PERFORM,
+    errors.NotReadableYet: UNABLE_TO_PERFORM,
     errors.SyntaxNotAccepted: SOP_CLASS_NOT_SUPPORTED,
 }
 

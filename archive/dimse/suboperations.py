@@ -29,7 +29,16 @@ from archive.errors import (
     SyntaxNotAccepted,
 )
 from archive.index.records import StoredInstance
-from archive.services.retrieve import ObjectBytes, Retrieve, Retrieved, Root, Selection, can_give, selection_of
+from archive.services.retrieve import (
+    ObjectBytes,
+    Retrieve,
+    Retrieved,
+    Root,
+    Selection,
+    StoredObject,
+    can_give,
+    selection_of,
+)
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 """The most of an object that is in memory at a time."""
@@ -204,10 +213,33 @@ class Courier:
         self._buffer = bytearray()
         self._message_id = 0
 
+    @contextmanager
+    def ahead(self, instances: Iterable[StoredInstance], *, by: str) -> Iterator[None]:
+        """Have cold objects fetched ahead of ``prepare``, those that this association takes, in somebody's name."""
+        before = self._retrieve
+        with before.ahead(filter(self._is_taken, instances), by=by) as retrieve:
+            self._retrieve = retrieve
+            try:
+                yield
+            finally:
+                self._retrieve = before
+
     def prepare(self, instance: StoredInstance) -> Parcel:
-        """Open an object and read its first window; raise RetrieveError when it cannot be given."""
-        context = self._context_for(instance)
-        stored = self._retrieve.open(instance)
+        """Open an object and read its first window; raise RetrieveError when it cannot be given.
+
+        A copy that opens and cannot be read or converted is passed over for the next one.
+        """
+        self._context_for(instance, instance.given_syntax_uid)  # before a byte is fetched for it
+        problems: list[RetrieveError] = []
+        for stored in self._retrieve.each(instance):
+            try:
+                return self._parcel(stored)
+            except RetrieveError as exc:
+                problems.append(exc)
+        raise problems[0]
+
+    def _parcel(self, stored: StoredObject) -> Parcel:
+        context = self._context_for(stored.instance, stored.transfer_syntax_uid)
         if context.transfer_syntax == stored.transfer_syntax_uid:
             content = self._retrieve.read(stored)
         else:
@@ -218,11 +250,17 @@ class Courier:
         except BaseException:
             content.close()
             raise
-        return Parcel(instance, context, content, head)
+        return Parcel(stored.instance, context, content, head)
 
-    def _context_for(self, instance: StoredInstance) -> Context:
-        """Return the context for the stored bytes as they are, else the best one to convert for."""
-        stored = instance.given_syntax_uid
+    def _is_taken(self, instance: StoredInstance) -> bool:
+        try:
+            self._context_for(instance, instance.given_syntax_uid)
+        except RetrieveError:
+            return False
+        return True
+
+    def _context_for(self, instance: StoredInstance, stored: str) -> Context:
+        """Return the context for bytes in a transfer syntax as they are, else the best one to convert for."""
         contexts = self._contexts.get(instance.sop_class_uid, [])
         if not contexts:
             raise RetrieveError(reason=self._why_not(instance.sop_class_uid))
@@ -311,12 +349,17 @@ class Courier:
             raise DestinationUnreachable(ae_title=self._destination, reason=reason) from exc
 
 
-def deliver(courier: Courier, requester: Requester, instances: Iterable[StoredInstance]) -> None:
+def deliver(courier: Courier, requester: Requester, instances: Sequence[StoredInstance]) -> None:
     """Send objects until they are all accounted for or the requester cancels.
 
     What is wrong with one object fails its sub-operation. Raises DestinationUnreachable when the association of the
     courier is lost, the object then under way accounted for; ProtocolError or Released when the requester's is.
     """
+    with courier.ahead(instances, by=requester.association.peer.calling_ae_title):
+        _deliver(courier, requester, instances)
+
+
+def _deliver(courier: Courier, requester: Requester, instances: Iterable[StoredInstance]) -> None:
     parcels = _prepared(courier, requester, instances)
     parcel = next(parcels, None)
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 
-from archive.index import packs, tombstones
+from archive.index import cold, packs, successors, tombstones
 from archive.index.records import Event, from_text, to_text
 from archive.index.session import Connection
 from archive.index.statements import Row, Statement, insert_into, rows_in, run_in
@@ -203,13 +203,15 @@ def apply_destroyed(connection: Connection, event: Event) -> None:
         tombstones.add(
             connection,
             (
-                Tombstone(each["sop_instance_uid"], uid, list_id, bytes.fromhex(each["dataset_sha256"]), event.at)
+                Tombstone(was["sop_instance_uid"], uid, list_id, bytes.fromhex(was["dataset_sha256"]), event.at)
                 for each in instances
+                for was in (*each.get("predecessors", ()), each)
             ),
         )
-        copies = list(copies_in(study))
-        _drop(connection, uid, [each["sop_instance_uid"] for each in instances])
-        packs.forget_packs(connection, {copy["key"] for copy in copies if copy["store"] == "pack"})
+        copies, known = list(copies_in(study)), _known_as(connection, instances)
+        cold.forget_study(connection, uid)
+        _drop(connection, uid, known)
+        packs.forget_packs(connection, {copy["key"] for copy in copies if copy["store"] in ("pack", "cold")})
         packs.forget_trims(connection, {copy["key"] for copy in copies if copy["store"] == "hot"})
         for copy in copies:
             if copy["aside"] is not None:
@@ -240,6 +242,15 @@ def copies_in(study: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         for instance in series["instances"]:
             yield from instance["copies"]
     yield from study.get("packs", ())
+
+
+def _known_as(connection: Connection, instances: Collection[Mapping[str, Any]]) -> set[str]:
+    """Return every UID that an index may have these instances under.
+
+    One from an old backup, to which the event is replayed, may be from before or after a migration or a rollback.
+    """
+    named = {was["sop_instance_uid"] for each in instances for was in (*each.get("predecessors", ()), each)}
+    return named.union(successors.resolve(connection, named).values())
 
 
 def _drop(connection: Connection, study_instance_uid: str, sop_instance_uids: Collection[str]) -> None:

@@ -38,6 +38,13 @@ class first_group(FunctionElement[str]):
     inherit_cache = True
 
 
+class from_backslash(FunctionElement[str]):
+    """The text from its first backslash on: all values but the first; NULL when there is one alone."""
+
+    type = Text()
+    inherit_cache = True
+
+
 class joined(FunctionElement[str]):
     """An aggregate: the values joined by backslashes, in no particular order; NULL when there is none."""
 
@@ -70,6 +77,7 @@ _SPELLINGS: Final[Mapping[type[FunctionElement[Any]], tuple[str, str]]] = {
         "CAST(substring({0} from '^[-+]?[0-9]{{1,18}}') AS BIGINT)",
     ),
     first_group: ("substr({0}, 1, instr({0} || '=', '=') - 1)", "split_part({0}, '=', 1)"),
+    from_backslash: ("substr({0}, NULLIF(instr({0}, '\\'), 0))", "substr({0}, NULLIF(strpos({0}, '\\'), 0))"),
     joined: ("group_concat({0}, '\\')", "string_agg({0}, '\\')"),
     _glob: ("{0} GLOB {1}", "{0} LIKE {1}"),
     _json_elements: ("json_each({0})", "jsonb_array_elements_text(CAST({0} AS jsonb))"),

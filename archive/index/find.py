@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, FromClause, select
 
 from archive.errors import InvalidIdentifier
+from archive.index import successors
 from archive.index.derived import DERIVED, availability, derived_condition
-from archive.index.expressions import stream
+from archive.index.expressions import split_values, stream
 from archive.index.keys import KEYS, TABLES, UNIQUE_KEYS, Level
+from archive.index.lossy_values import key_of
 from archive.index.matching import Condition, condition
 from archive.index.session import Connection
 
@@ -65,7 +67,7 @@ def run_query(connection: Connection, query: Query) -> Iterator[Mapping[str, str
     and of those above. Keys of lower levels, and unknown ones, are neither matched nor answered. Stops at ``limit``.
     Raises InvalidIdentifier, before the first row, for a query that makes no sense.
     """
-    plan = _plan(query, connection.dialect.name)
+    plan = _plan(_resolved(connection, query), connection.dialect.name)
     names = list(plan.columns)
     presents = [present for _, present in plan.columns.values()]
     statement = (
@@ -77,6 +79,16 @@ def run_query(connection: Connection, query: Query) -> Iterator[Mapping[str, str
         statement = statement.limit(query.limit)
     for row in stream(connection, statement):
         yield {name: present(value) for name, present, value in zip(names, presents, row, strict=True)}
+
+
+def _resolved(connection: Connection, query: Query) -> Query:
+    """Let UIDs of instances that lossy copies took the place of mean these copies: the answers name the copies."""
+    asked = split_values(query.keys.get("SOPInstanceUID", ""))
+    found = successors.resolve(connection, asked)
+    if not found:
+        return query
+    values = "\\".join(found.get(uid, uid) for uid in asked)
+    return replace(query, keys={**query.keys, "SOPInstanceUID": values})
 
 
 def narrows(keyword: str, value: str) -> bool:
@@ -117,7 +129,7 @@ def _levels(query: Query) -> tuple[Level, Level]:
 
 
 def _add_key(plan: _Plan, keyword: str, value: str, dialect: str) -> None:
-    key = KEYS[keyword]
+    key = key_of(keyword)
     plan.answer(keyword, key.level, key.column, _text)
     plan.where(condition(key, value, dialect), key.level)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from archive.errors import InvalidIdentifier
-from archive.index import models
+from archive.index import models, successors
 from archive.index.expressions import any_of, number_of, split_values, stream
 from archive.index.hierarchy import Hierarchy
 from archive.index.records import LocatedCopy, NewInstance, StoredInstance, StoredLocation, from_text, to_text
@@ -39,9 +39,10 @@ _INSERT_INSTANCE: Final = insert_into(
 _INSERT_LOCATION: Final = insert_into(
     "location", ["instance_fk", "tier", "key", "sha256", "header_size", "size_bytes", "state"]
 )
-_FIND_DIGEST: Final = Statement(
+_FIND_DIGESTS: Final = Statement(
     "SELECT dataset_sha256, NULL FROM instance WHERE sop_instance_uid = ? "
-    "UNION ALL SELECT NULL, list_id FROM tombstone WHERE sop_instance_uid = ? LIMIT 1"
+    "UNION ALL SELECT dataset_sha256, NULL FROM successor WHERE sop_instance_uid = ? "
+    "UNION ALL SELECT NULL, list_id FROM tombstone WHERE sop_instance_uid = ?"
 )
 _LAST_ID: Final = Statement("SELECT COALESCE(MAX(id), 0) FROM instance")
 _NEXT_IDS: Final = Statement("SELECT nextval(pg_get_serial_sequence('instance', 'id')) FROM generate_series(1, ?)")
@@ -153,29 +154,40 @@ class InstanceWriter:
 
     def _add(self, connection: Connection, batch: Sequence[NewInstance]) -> list[AddOutcome]:
         uids = [item.header.values["SOPInstanceUID"] for item in batch]
-        known = _find_digests(connection, uids)
+        known = _known_digests(connection, uids)
         outcomes = []
         new: list[tuple[NewInstance, int, tuple[str, ...]]] = []
         for item in batch:
             uid = item.header.values["SOPInstanceUID"]
-            digest = known.get(uid)
-            if digest == _DESTROYED:
+            digests = known.get(uid)
+            if digests == {_DESTROYED}:
                 outcomes.append(AddOutcome.DESTROYED)
-            elif digest is None:
-                known[uid] = item.dataset_sha256
+            elif digests is None:
+                known[uid] = {item.dataset_sha256}
                 new.append((item, *self._hierarchy.resolve(connection, item)))
                 outcomes.append(AddOutcome.ADDED)
             else:
-                outcomes.append(AddOutcome.SAME if digest == item.dataset_sha256 else AddOutcome.CONFLICT)
+                outcomes.append(AddOutcome.SAME if item.dataset_sha256 in digests else AddOutcome.CONFLICT)
         if new:
             _insert(connection, new)
         return outcomes
 
 
+def find_digests(connection: Connection, sop_instance_uid: str) -> list[bytes] | str:
+    """Return the SHA-256 of every data set that is known under a UID; of a destroyed instance the id of its list.
+
+    Empty: never heard of. Two: a lossy copy that kept the UID of the instance whose place it took. What is stored
+    counts before what was destroyed: whoever asks in order to delete must not hear that it is gone.
+    """
+    rows = _FIND_DIGESTS.run(connection, (sop_instance_uid,) * 3).fetchall()
+    found = [bytes(digest) for digest, _ in rows if digest is not None]
+    return found if found or not rows else str(rows[0][1])
+
+
 def find_digest(connection: Connection, sop_instance_uid: str) -> bytes | str | None:
     """Return the SHA-256 of the stored data set of an instance; of a destroyed one the id of its list; or None."""
-    row = _FIND_DIGEST.one(connection, (sop_instance_uid, sop_instance_uid))
-    return None if row is None else row[0] or row[1]
+    found = find_digests(connection, sop_instance_uid)
+    return found if isinstance(found, str) else next(iter(found), None)
 
 
 @lru_cache(maxsize=_LARGEST_BATCH)
@@ -183,14 +195,17 @@ def _digests_statement(count: int) -> Statement:
     places = ", ".join("?" * count)
     return Statement(
         f"SELECT sop_instance_uid, NULL FROM tombstone WHERE sop_instance_uid IN ({places}) "
+        f"UNION ALL SELECT sop_instance_uid, dataset_sha256 FROM successor WHERE sop_instance_uid IN ({places}) "
         f"UNION ALL SELECT sop_instance_uid, dataset_sha256 FROM instance WHERE sop_instance_uid IN ({places})"
     )
 
 
-def _find_digests(connection: Connection, uids: Sequence[str]) -> dict[str, bytes]:
-    """Return the digests of those instances that are stored; of destroyed ones ``_DESTROYED``."""
-    rows = _digests_statement(len(uids)).run(connection, (*uids, *uids))
-    return {uid: _DESTROYED if digest is None else digest for uid, digest in rows}
+def _known_digests(connection: Connection, uids: Sequence[str]) -> dict[str, set[bytes]]:
+    """Return the digests known under those UIDs that are known; of destroyed ones ``_DESTROYED``."""
+    found: dict[str, set[bytes]] = {}
+    for uid, digest in _digests_statement(len(uids)).run(connection, (*uids, *uids, *uids)):
+        found.setdefault(uid, set()).add(_DESTROYED if digest is None else bytes(digest))
+    return found
 
 
 def _insert(connection: Connection, new: Sequence[tuple[NewInstance, int, tuple[str, ...]]]) -> None:
@@ -241,13 +256,15 @@ def iter_instances(
     """Stream the instances that match all the unique keys given, ordered by study, series number, instance number.
 
     ``patient`` (a PatientID), ``study`` and ``series`` are values as in an identifier: one, or several joined by
-    backslashes. Raises InvalidIdentifier when no key is given: the whole archive is never meant.
+    backslashes. A SOP Instance UID of ``sops`` that is no more means the copy that took its place. Raises
+    InvalidIdentifier when no key is given: the whole archive is never meant.
     """
+    resolved = None if sops is None else successors.resolved(connection, sops)
     wanted = {
         models.patient.c.patient_id: patient,
         models.study.c.study_instance_uid: study,
         models.series.c.series_instance_uid: series,
-        models.instance.c.sop_instance_uid: None if sops is None else "\\".join(sops),
+        models.instance.c.sop_instance_uid: None if resolved is None else "\\".join(resolved),
     }
     given = [(column, split_values(value)) for column, value in wanted.items() if value is not None]
     if not given:
@@ -267,9 +284,14 @@ def iter_locations(connection: Connection, *, after_id: int = 0, limit: int = 10
 
 
 def iter_digests(connection: Connection, study_instance_uids: Collection[str]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (Study UID, SOP Instance UID, SHA-256 of the data set) of every instance of these studies."""
+    """Yield (Study UID, SOP Instance UID, SHA-256 of the data set) of every instance of these studies, as received.
+
+    A lossy copy is told as what it took the place of: a study says the same before and after it goes cold.
+    """
+    histories = successors.histories(connection, study_instance_uids)
     for study, uid, digest in rows_in(connection, _DIGESTS, study_instance_uids):
-        yield study, uid, bytes(digest)
+        first = histories[uid][-1] if uid in histories else None
+        yield (study, uid, bytes(digest)) if first is None else (study, first.sop_instance_uid, first.dataset_sha256)
 
 
 def set_location_state(connection: Connection, key: str, state: str, *, verified_at: datetime | None = None) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Column, Table
+from sqlalchemy import ColumnElement, Table
 
 from archive.index import models
 from archive.part10.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute
@@ -47,8 +47,8 @@ class Key:
     keyword: str
     level: Level
     matching: Matching
-    column: Column[str]
-    matched: Column[str]
+    column: ColumnElement[str]
+    matched: ColumnElement[str]
     is_multiple: bool
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, Table, UniqueConstraint
 
-from archive.index import retention_models
+from archive.index import cold_models, retention_models
 from archive.index.columns import (
     BIG,
     TEXT,
@@ -24,7 +24,7 @@ from archive.index.columns import (
 )
 from archive.part10.attributes import INSTANCE, ISSUER_UNIVERSAL_ID, PATIENT, SERIES, STUDY, snake_case
 
-__all__ = ["key_column", "metadata", "retention_models"]
+__all__ = ["cold_models", "key_column", "metadata", "retention_models"]
 
 patient = Table(
     "patient",
@@ -99,9 +99,12 @@ pack = Table(
     big_column("size_bytes"),
     digest_column("sha256"),
     text_column("created_at"),
+    text_column("store_generation", required=False),
+    text_column("held_at", required=False),
     UniqueConstraint("key"),
 )
 Index(None, pack.c.series_instance_uid)
+Index(None, pack.c.study_instance_uid)
 
 location = Table(
     "location",
@@ -135,6 +138,7 @@ trim = Table(
     big_column("size_bytes"),
     text_column("since"),
 )
+Index(None, trim.c.sop_instance_uid)
 
 quarantine = Table(
     "quarantine",

@@ -14,7 +14,10 @@ from archive.index.statements import Row, Statement, insert_into, rows_in, run_i
 
 @dataclass(frozen=True, slots=True)
 class PackRow:
-    """One pack; ``sha256`` (32 bytes) is the digest of all of it."""
+    """One pack; ``sha256`` (32 bytes) is the digest of all of it.
+
+    ``store_generation`` is what the cold store calls this version of the object; None of a hot one.
+    """
 
     key: str
     tier: str
@@ -24,6 +27,7 @@ class PackRow:
     size_bytes: int
     sha256: bytes
     created_at: datetime
+    store_generation: str | None = None
 
 
 class PackedCopy(NamedTuple):
@@ -72,6 +76,7 @@ class Loose(NamedTuple):
 
 _PACK: Final = (
     *("key", "tier", "study_instance_uid", "series_instance_uid", "generation", "size_bytes", "sha256", "created_at"),
+    "store_generation",
 )
 _ADD: Final = insert_into("pack", _PACK, " RETURNING id")
 _PACKS_OF: Final = f"SELECT {', '.join(_PACK)} FROM pack WHERE study_instance_uid IN (%s) ORDER BY key"
@@ -124,7 +129,7 @@ _RECEIVED_TOO: Final = Statement(
 _SUPERSEDE: Final = Statement(
     "INSERT INTO trim (key, sop_instance_uid, dataset_sha256, generation, size_bytes, since) "
     "SELECT ?, sop_instance_uid, ?, ?, ?, ? FROM instance WHERE sop_instance_uid = ? AND dataset_sha256 = ? "
-    "AND EXISTS (SELECT 1 FROM location WHERE instance_fk = instance.id AND pack_fk IS NOT NULL) "
+    "AND EXISTS (SELECT 1 FROM location WHERE instance_fk = instance.id AND pack_fk IS NOT NULL AND tier = 'hot') "
     "ON CONFLICT (key) DO NOTHING"
 )
 _DROP_COPY: Final = Statement("DELETE FROM location WHERE key = ?")
@@ -167,8 +172,8 @@ def attach(
 ) -> None:
     """Index a pack that was found in storage, in the caller's writing transaction.
 
-    ``new``: the SOP Instance UIDs that were just indexed with this copy as their only one. Of others it is one more,
-    and their received files wait to be trimmed.
+    ``new``: the SOP Instance UIDs that were just indexed with this copy as their only one. Of others it is one more;
+    a hot pack has their received files wait to be trimmed.
     """
     pack_id = _ADD.one(connection, _values(pack))
     assert pack_id is not None
@@ -178,7 +183,8 @@ def attach(
             _PACK_COPY.run(connection, (*where, copy_key(pack.key, copy.name)))
         elif (row := _INSTANCE.one(connection, (copy.sop_instance_uid,))) is not None:
             _ADD_COPY.run(connection, _copy_values(row[0], pack_id[0], pack, copy))
-    for key, size_bytes, header_size, sha256 in list(_RECEIVED_TOO.rows(connection, (pack_id[0],))):
+    received = list(_RECEIVED_TOO.rows(connection, (pack_id[0],))) if pack.tier == "hot" else ()
+    for key, size_bytes, header_size, sha256 in received:
         _ADD_TRIM.run(connection, (f"{size_bytes}.{header_size}.{bytes(sha256).hex()}", to_text(at), key))
         _DROP_COPY.run(connection, (key,))
 
@@ -200,7 +206,7 @@ def copy_key(pack_key: str, name: str) -> str:
 def _values(pack: PackRow) -> tuple[object, ...]:
     return (
         *(pack.key, pack.tier, pack.study_instance_uid, pack.series_instance_uid, pack.generation),
-        *(pack.size_bytes, pack.sha256, to_text(pack.created_at)),
+        *(pack.size_bytes, pack.sha256, to_text(pack.created_at), pack.store_generation),
     )
 
 
@@ -258,8 +264,9 @@ def last_generation(connection: Connection, study_instance_uid: str, series_inst
 def of_studies(connection: Connection, study_instance_uids: Collection[str]) -> Iterator[PackRow]:
     """Yield the packs of these studies."""
     for row in rows_in(connection, _PACKS_OF, study_instance_uids):
-        key, tier, study, series, generation, size_bytes, sha256, created_at = row
-        yield PackRow(key, tier, study, series, generation, size_bytes, bytes(sha256), from_text(created_at))
+        key, tier, study, series, generation, size_bytes, sha256, created_at, version = row
+        made_at = from_text(created_at)
+        yield PackRow(key, tier, study, series, generation, size_bytes, bytes(sha256), made_at, version)
 
 
 def known(connection: Connection, keys: Collection[str]) -> set[str]:

@@ -96,15 +96,14 @@ class StoredInstance:
     locations: tuple[StoredLocation, ...]
 
     @property
-    def readable(self) -> StoredLocation | None:
-        """Return the copy that it is given from, or None: the received one as long as there is one."""
-        return next((each for each in self.locations if each.tier == "hot" and each.state == "present"), None)
+    def copies(self) -> list[StoredLocation]:
+        """Return the copies that can be read, in the order in which they are tried: hot ones first."""
+        return sorted((each for each in self.locations if each.state == "present"), key=lambda each: each.tier != "hot")
 
     @property
-    def given_sha256(self) -> bytes:
-        """Return the digest (32 bytes) of the data set of the copy that it is given from."""
-        copy = self.readable
-        return self.dataset_sha256 if copy is None else copy.dataset_sha256 or self.dataset_sha256
+    def readable(self) -> StoredLocation | None:
+        """Return the copy that it is given from, or None: a hot one as long as there is one, the received one first."""
+        return next(iter(self.copies), None)
 
     @property
     def given_syntax_uid(self) -> str:

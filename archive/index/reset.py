@@ -9,7 +9,10 @@ from typing import Final
 from archive.index.session import Connection, IndexRefused
 from archive.index.statements import Statement
 
-_REBUILT: Final = ("trim", "location", "pack", "instance", "series", "study", "patient", "quarantine", "landing_folder")
+_REBUILT: Final = (
+    *("retired", "successor", "pack_trim", "upload", "evidence", "thaw"),
+    *("trim", "location", "pack", "instance", "series", "study", "patient", "quarantine", "landing_folder"),
+)
 _SAVE: Final = Statement("SAVEPOINT attempt")
 _BACK: Final = Statement("ROLLBACK TO SAVEPOINT attempt")
 _RELEASE: Final = Statement("RELEASE SAVEPOINT attempt")

@@ -140,6 +140,7 @@ _STALE = assessment.c.is_stale == text("1")
 _AGAIN = assessment.c.reassess_on.is_not(None)
 Index(None, assessment.c.is_stale, assessment.c.study_instance_uid, sqlite_where=_STALE, postgresql_where=_STALE)
 Index(None, assessment.c.site, assessment.c.eligible_on)
+Index(None, assessment.c.lossless_until, assessment.c.study_instance_uid)
 Index(None, assessment.c.reassess_on, assessment.c.study_instance_uid, sqlite_where=_AGAIN, postgresql_where=_AGAIN)
 
 sweep_mark = Table(

@@ -1,7 +1,8 @@
 """What sweeps have seen and reported, and the moment up to which the clock is trusted; must not judge any of it.
 
-Instance ids may be used again on SQLite after the last row was deleted, so a place among the
-instances is remembered with the instance that had the id: as long as that one is there, later ones have larger ids.
+Instance ids may be used again on SQLite after the last row was deleted, so a place among the instances is remembered
+with the instance that had the id: as long as that one is there, later ones have larger ids. It is remembered by the UID
+it was received under: a lossy copy that takes its place, or gives it back, changes nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from archive.index import successors
 from archive.index.assessments import Arrival
 from archive.index.records import Event, from_text, to_text
 from archive.index.session import Connection
@@ -71,14 +73,19 @@ def apply_clock_trusted(connection: Connection, event: Event) -> None:
 def seen(connection: Connection) -> Arrival | None:
     """Return the last instance that assessments know of; None when that cannot be told, so that all are compared."""
     row = _SEEN.one(connection)
-    if row is None or _IS_THERE.one(connection, tuple(row)) is None:
+    if row is None:
         return None
-    return Arrival(row[0], row[1], row[2], "")
+    instance_id, uid, received_at = row
+    now = successors.resolve(connection, [uid]).get(uid, uid)  # a lossy copy that took its place has its row
+    if _IS_THERE.one(connection, (instance_id, now, received_at)) is None:
+        return None
+    return Arrival(instance_id, uid, received_at, "")
 
 
 def see(connection: Connection, last: Arrival) -> None:
     """Say that assessments know of every instance up to this one."""
-    _SEE.run(connection, (1, last.instance_id, last.sop_instance_uid, last.received_at))
+    uid = successors.received_as(connection, last.sop_instance_uid)
+    _SEE.run(connection, (1, last.instance_id, uid, last.received_at))
 
 
 def newest(connection: Connection) -> Arrival | None:

@@ -16,7 +16,7 @@ from archive import logs
 from archive.audit import Body, Entry
 from archive.clock import Clock
 from archive.errors import FixityError, IngestError, InvalidUid
-from archive.index import folders, packs
+from archive.index import cold_packs, folders, packs
 from archive.index.instances import AddOutcome, InstanceWriter, set_location_state
 from archive.index.session import Connection, Database, IndexRefused
 from archive.services import aside
@@ -166,6 +166,7 @@ class Adopt:
             uids = [each.header.values["SOPInstanceUID"] for each in found.instances]
             outcomes = InstanceWriter().add(connection, found.instances)
             attach_pack(connection, found, dict(zip(uids, outcomes, strict=True)), self.clock())
+            cold_packs.stand_in_again(connection, found.row, found.copies, self.clock())
 
         body: Body = {"key": key, "sha256": found.row.sha256.hex(), "instances": len(found.instances)}
         self.committer.record_synced(Entry(self.clock(), "pack_adopted", "drimbox", body), work=work)

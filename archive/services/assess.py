@@ -166,7 +166,8 @@ class Assessor:
     def settle(self, limit: int = PAGE) -> int:
         """Assess up to ``limit`` studies that arrived or of which something became known; return how many.
 
-        Cheap when there is nothing to do; leaves the comparison of the whole index, and changed settings, to sweeps.
+        Cheap when there is nothing to do; leaves changed settings, and the comparison of an index that has not been
+        swept and is not small, to sweeps.
         """
         done, today, lend = 0, self.clock().date(), self.database.read
         with lend() as connection:
@@ -174,12 +175,19 @@ class Assessor:
         sources = [self._stale(lend), self._again(lend, today)]
         if seen is not None:
             sources.append(self._arrived(lend, seen))
+        elif self._is_small(lend):
+            sources.append(self._compared(lend))
         for source in sources:
             for page in source:
                 done += len(self.store(page, today))
                 if done >= limit:
                     return done
         return done
+
+    def _is_small(self, lend: Lend) -> bool:
+        """Tell whether comparing all of the index takes no longer than a page: that of a new archive."""
+        with lend() as connection:
+            return assessments.compared(connection, PAGE, 1)[0] is None
 
     def _compared(self, lend: Lend) -> Iterator[Page]:
         """Compare every study with its assessment, when it cannot be told which instances are new."""

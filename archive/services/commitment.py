@@ -24,8 +24,9 @@ from archive.index import commitments as table
 from archive.index.instances import iter_instances
 from archive.index.records import Commitment, StoredInstance
 from archive.index.session import Connection
+from archive.index.successors import resolve
 from archive.services.committer import Committer
-from archive.services.retrieve import Retrieve
+from archive.services.retrieve import Retrieve, StoredObject
 
 NO_SUCH_INSTANCE: Final = 0x0112
 CLASS_CONFLICT: Final = 0x0119
@@ -157,8 +158,11 @@ class Commitments:
             part = references[start : start + _LOOKED_UP_AT_ONCE]
             wanted = [reference.sop_instance_uid for reference in part]
             with self.committer.read() as connection:
+                now = resolve(connection, wanted)
                 found = {stored.sop_instance_uid: stored for stored in iter_instances(connection, sops=wanted)}
-            yield from ((reference, found.get(reference.sop_instance_uid)) for reference in part)
+            for reference in part:
+                uid = reference.sop_instance_uid
+                yield reference, found.get(now.get(uid, uid))
 
     def _failure(
         self, reference: Reference, stored: StoredInstance | None, is_interrupted: IsInterrupted
@@ -171,7 +175,8 @@ class Commitments:
         if stored.sop_class_uid != reference.sop_class_uid:
             return CLASS_CONFLICT
         try:
-            is_whole = self._digest(stored, is_interrupted) == stored.given_sha256
+            copy = self.retrieve.open(stored)
+            is_whole = self._digest(copy, is_interrupted) == copy.dataset_sha256
         except RetrieveError as exc:
             _log.error("object_not_committed", sop_instance_uid=stored.sop_instance_uid, exc_info=exc)
             return PROCESSING_FAILURE
@@ -179,10 +184,10 @@ class Commitments:
             _log.error("object_not_committed", sop_instance_uid=stored.sop_instance_uid, reason="damaged")
         return None if is_whole else PROCESSING_FAILURE
 
-    def _digest(self, stored: StoredInstance, is_interrupted: IsInterrupted) -> bytes:
+    def _digest(self, stored: StoredObject, is_interrupted: IsInterrupted) -> bytes:
         """Return the SHA-256 of the data set as it lies in storage now; raise RetrieveError."""
         digest = sha256()
-        source = self.retrieve.read(self.retrieve.open(stored))
+        source = self.retrieve.read(stored)
         try:
             chunk = memoryview(bytearray(min(_CHUNK_BYTES, source.size_bytes)))
             for position in range(0, source.size_bytes, _CHUNK_BYTES):

@@ -17,6 +17,7 @@ from typing import Final
 
 from archive import logs
 from archive.audit import Entry, seal
+from archive.clock import monotonic
 from archive.errors import ArchiveError, IndexUnavailable
 from archive.index import journal
 from archive.index.instances import AddOutcome, InstanceWriter
@@ -31,6 +32,7 @@ _LINGER_SECONDS: Final = 0.05
 _RETRY_SECONDS: Final = 1.0
 _MAX_BATCH: Final = 128
 _MAX_WAITING: Final = 512
+_QUIET_SECONDS: Final = 0.25
 _IDENTIFIERS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -66,6 +68,7 @@ class Committer:
         self._is_over = False
         self._is_dirty = False
         self._failure: IndexUnavailable | None = None
+        self._stored_at = float("-inf")
         self._thread: threading.Thread | None = None
 
     # ---- handing in ----------------------------------------------------------------------------------------------
@@ -93,12 +96,18 @@ class Committer:
         if failure is not None:
             raise IndexUnavailable(reason=failure.fields["reason"])
 
+    @property
+    def is_receiving(self) -> bool:
+        """Tell whether objects are coming in, or came a moment ago."""
+        return monotonic() - self._stored_at < _QUIET_SECONDS
+
     def store(self, instance: NewInstance, entry: Entry, settled: Callable[[], None]) -> None:
         """Hand in a durable object and return; ``settled`` is called once its row is committed.
 
         The row follows by itself, tried again for as long as the index fails; readers do not get ahead of it.
         """
         job = _Job((entry,), instance=instance, settled=settled)
+        self._stored_at = monotonic()
         with self._changed:
             self._changed.wait_for(lambda: len(self._queue) < _MAX_WAITING or self._failure is not None)
             self._digests[instance.header.values["SOPInstanceUID"]] = instance.dataset_sha256

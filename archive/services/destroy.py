@@ -1,5 +1,5 @@
 """Destroys what an approved list names, and proves it; the only place where a warrant to delete is minted, and it must
-not delete by any other way than the gateway.
+not delete by any other way than ``Stores.delete``.
 
 Two acts of the ledger and what lies between them. The first, in one transaction, reads every line again (facts, holds,
 objects), sends back what differs, mints a warrant for each copy of the rest and takes them out of the index. Then the
@@ -18,14 +18,16 @@ from typing import Any, Final
 from archive import logs
 from archive.audit import Body
 from archive.errors import ArchiveError, DisposalError, DisposalRefused
-from archive.index import journal, packs, quarantine, tombstones
+from archive.index import cold, cold_packs, journal, packs, quarantine, successors, tombstones
 from archive.index import ledger as ledger_table
+from archive.index.cold import Upload
 from archive.index.disposal import copies_in
 from archive.index.holds import blocking_holds
 from archive.index.instances import find_digest, iter_instances
 from archive.index.packs import PackRow, TrimRow
 from archive.index.records import Event, StoredInstance, to_text
 from archive.index.session import Connection, Database
+from archive.index.successors import Successor
 from archive.services.accounts import Account
 from archive.services.aside import HOT_PREFIX
 from archive.services.certificates import Signer, verify
@@ -35,11 +37,11 @@ from archive.services.disposal import Disposals, ListView, kept, number_of
 from archive.services.disposal_papers import rejection_notes
 from archive.services.landed import read_landed
 from archive.services.ledger import Draft
-from archive.services.remains import HOT, PACK, QUARANTINE, Remain, Stores
+from archive.services.remains import COLD, HOT, PACK, QUARANTINE, WHATEVER, Remain, Stores, why_it_stays
 from archive.services.reports import Progress
-from tiering.deletion import Deletion, delete
+from tiering.deletion import Deletion
 from tiering.disk import write_once
-from tiering.errors import ObjectDiffers
+from tiering.errors import ObjectHeld, StoreError
 from tiering.warrant import DeleteWarrant, generation_of
 
 _log = logs.get(__name__)
@@ -169,16 +171,20 @@ class Destruction:
             if uid in back:
                 continue
             instances = list(iter_instances(connection, study=uid))
-            others = self._other_copies(connection, uid, [each.sop_instance_uid for each in instances])
+            before = successors.histories(connection, [uid])
+            names = {each.sop_instance_uid: _names(each, before) for each in instances}
+            others = self._other_copies(connection, uid, {name for known in names.values() for name in known})
             series: dict[str, list[Mapping[str, Any]]] = {}
             for each in instances:
-                copies = [*_stored_copies(each, view.head.list_id), *others.get(each.sop_instance_uid, ())]
-                series.setdefault(each.series_instance_uid, []).append(_instance(each, copies))
+                beside = [copy for name in names[each.sop_instance_uid] for copy in others.get(name, ())]
+                copies = [*_stored_copies(each, view.head.list_id), *beside]
+                was = before.get(each.sop_instance_uid, ())
+                series.setdefault(each.series_instance_uid, []).append(_instance(each, copies, was))
             yield {
                 "study_instance_uid": uid,
                 "patient_id": item.line["patient_id"],
                 "series": [{"series_instance_uid": uid, "instances": found} for uid, found in series.items()],
-                "packs": [_packed_copy(pack, view.head.list_id) for pack in packs.of_studies(connection, [uid])],
+                "packs": list(_pack_copies(connection, uid, view.head.list_id)),
             }
 
     def _other_copies(
@@ -240,10 +246,9 @@ class Destruction:
         warrant = DeleteWarrant(copy["key"], bytes.fromhex(copy["sha256"]), copy["generation"], reason)
         where = f"{copy['store']}/{copy['key']}"
         try:
-            root = self.stores.roots[copy["store"]]
-            outcome = delete(self.stores.disk, root, warrant, accept_damaged=self.accept_damaged)
-        except ObjectDiffers as exc:
-            report.left.append((where, str(exc.fields["reason"])))
+            outcome = self._delete_here(copy, warrant)
+        except StoreError as exc:
+            report.left.append((where, why_it_stays(exc)))
         except OSError as exc:
             report.left.append((where, exc.strerror or type(exc).__name__))
         else:
@@ -252,6 +257,19 @@ class Destruction:
             if outcome is Deletion.DELETED_DAMAGED:
                 report.damaged.append(where)
                 _log.warning("damaged_copy_destroyed", key=where)
+
+    def _delete_here(self, copy: Mapping[str, Any], warrant: DeleteWarrant) -> Deletion:
+        """Delete a copy; one that the cold store keeps because we asked is let go of first: nothing holds it any more.
+
+        The act that named the copy looked at every hold.
+        """
+        try:
+            return self.stores.delete(copy["store"], warrant, accept_damaged=self.accept_damaged)
+        except ObjectHeld:
+            if self.stores.cold_holds is None or not copy.get("is_held"):
+                raise
+        self.stores.cold_holds.release_hold(warrant.key)
+        return self.stores.delete(copy["store"], warrant, accept_damaged=self.accept_damaged)
 
     def _struck(self, view: ListView) -> Event:
         """Return what a list was about to destroy when it stopped. Raises DisposalRefused when that is nothing."""
@@ -348,13 +366,25 @@ def discard_pack(database: Database, stores: Stores, pack: PackRow) -> Deletion:
     with database.read() as connection:
         assert not packs.known(connection, [pack.key]), "a pack that the index knows stands in for received files"
     warrant = DeleteWarrant(pack.key, pack.sha256, _pack_generation(pack), "it never stood in for anything")
-    return delete(stores.disk, stores.roots[PACK], warrant)
+    return stores.delete(PACK, warrant)
 
 
 def trim_received(stores: Stores, row: TrimRow) -> Deletion:
     """Delete a received file that a proven copy in a pack stands in for. Raises ObjectDiffers, OSError."""
     warrant = DeleteWarrant(row.key, row.dataset_sha256, row.generation, "a proven copy in a pack stands in for it")
-    return delete(stores.disk, stores.roots[HOT], warrant)
+    return stores.delete(HOT, warrant)
+
+
+def trim_hot_pack(stores: Stores, pack: PackRow, *, accept_damaged: bool = False) -> Deletion:
+    """Delete a hot pack that proven copies in another pack stand in for. Raises ObjectDiffers, OSError."""
+    warrant = DeleteWarrant(pack.key, pack.sha256, _pack_generation(pack), "proven copies stand in for it")
+    return stores.delete(PACK, warrant, accept_damaged=accept_damaged)
+
+
+def discard_cold(stores: Stores, key: str, sha256: bytes, *, accept_damaged: bool = False) -> Deletion:
+    """Delete a cold object that stands in for nothing. Raises StoreError."""
+    warrant = DeleteWarrant(key, sha256, WHATEVER, "it stands in for nothing")
+    return stores.delete(COLD, warrant, accept_damaged=accept_damaged)
 
 
 def _remaining_copy(remain: Remain) -> Mapping[str, Any]:
@@ -364,8 +394,8 @@ def _remaining_copy(remain: Remain) -> Mapping[str, Any]:
         generation=remain.generation,
         reason=f"remains of list {remain.tombstone.list_id}",
     )
-    size_bytes = int(remain.generation.partition(".")[0])
-    return {**_copy(warrant, remain.store, size_bytes=size_bytes, state="remains"), "aside": remain.aside}
+    copy = _copy(warrant, remain.store, size_bytes=remain.size_bytes, state="remains")
+    return {**copy, "aside": remain.aside}
 
 
 def _refuse_early(view: ListView, today: date) -> None:
@@ -405,9 +435,32 @@ def _stored_copies(instance: StoredInstance, list_id: str) -> Iterator[Mapping[s
         yield _copy(warrant, location.tier, size_bytes=location.size_bytes, state=location.state)
 
 
+def _pack_copies(connection: Connection, study: str, list_id: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the packs of a study, hot and cold, those that are replaced or stand in for nothing too."""
+    rows = list(packs.of_studies(connection, [study]))
+    held = cold_packs.held(connection, {row.key for row in rows})
+    for row in rows:
+        copy = _packed_copy(row, list_id)
+        yield {**copy, "is_held": True} if row.key in held else copy
+    yield from (_put_copy(put, list_id) for put in cold.uploads_of(connection, study))
+
+
 def _packed_copy(pack: PackRow, list_id: str) -> Mapping[str, Any]:
-    warrant = DeleteWarrant(pack.key, pack.sha256, _pack_generation(pack), f"list {list_id}")
-    return _copy(warrant, PACK, size_bytes=pack.size_bytes, state="present")
+    generation = pack.store_generation or _pack_generation(pack)
+    warrant = DeleteWarrant(pack.key, pack.sha256, generation, f"list {list_id}")
+    return _copy(warrant, COLD if pack.tier == "cold" else PACK, size_bytes=pack.size_bytes, state="present")
+
+
+def _put_copy(put: Upload, list_id: str) -> Mapping[str, Any]:
+    """Return what was, or is about to be, put into the cold store and stands in for nothing: it may be there."""
+    warrant = DeleteWarrant(put.key, put.sha256, WHATEVER, f"list {list_id}")
+    return _copy(warrant, COLD, size_bytes=put.size_bytes, state="present")
+
+
+def _names(instance: StoredInstance, before: Mapping[str, Sequence[Successor]]) -> Collection[str]:
+    """Return every UID that an instance has or had: other bytes may have come under each, and been kept aside."""
+    old = (was.sop_instance_uid for was in before.get(instance.sop_instance_uid, ()))
+    return dict.fromkeys((instance.sop_instance_uid, *old))
 
 
 def _pack_generation(pack: PackRow) -> str:
@@ -427,12 +480,17 @@ def _copy(warrant: DeleteWarrant, store: str, *, size_bytes: int, state: str) ->
     }
 
 
-def _instance(instance: StoredInstance, copies: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _instance(
+    instance: StoredInstance, copies: Sequence[Mapping[str, Any]], before: Sequence[Successor]
+) -> Mapping[str, Any]:
     return {
         "sop_instance_uid": instance.sop_instance_uid,
         "sop_class_uid": instance.sop_class_uid,
         "dataset_sha256": instance.dataset_sha256.hex(),
         "copies": copies,
+        "predecessors": [
+            {"sop_instance_uid": was.sop_instance_uid, "dataset_sha256": was.dataset_sha256.hex()} for was in before
+        ],
     }
 
 

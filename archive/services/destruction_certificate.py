@@ -78,7 +78,14 @@ def _instance(instance: Mapping[str, Any]) -> dict[str, Any]:
         "sop_class_uid": instance["sop_class_uid"],
         "sha256": instance["dataset_sha256"],
         "copies": [{name: copy[name] for name in _COPY} for copy in instance["copies"]],
+        **_predecessors(instance),
     }
+
+
+def _predecessors(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the instance took the place of as a lossy copy; nothing when that is nothing."""
+    before = instance.get("predecessors")
+    return {"predecessors": [dict(was) for was in before]} if before else {}
 
 
 def _kept(item: DisposalItem) -> dict[str, Any]:

@@ -65,9 +65,10 @@ def rejection_notes(event: Event, ae_title: str) -> Iterator[tuple[str, bytes]]:
     """Yield (file name, Part 10 file) of a note for each study that the event ``studies_destroyed`` names."""
     for number, study in enumerate(event.data["studies"], start=1):
         instances = [
-            RejectedInstance(series["series_instance_uid"], each["sop_class_uid"], each["sop_instance_uid"])
+            RejectedInstance(series["series_instance_uid"], each["sop_class_uid"], known["sop_instance_uid"])
             for series in study["series"]
             for each in series["instances"]
+            for known in (each, *each.get("predecessors", ()))
         ]
         note = rejection_note(
             study["study_instance_uid"],

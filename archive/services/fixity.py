@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -14,14 +15,16 @@ from archive import logs
 from archive.audit import Entry
 from archive.clock import Clock
 from archive.errors import StorageFailed
+from archive.index import scrub
 from archive.index.instances import iter_locations, set_location_state
 from archive.index.records import LocatedCopy
+from archive.index.scrub import Turn
 from archive.index.session import Connection
-from archive.index.totals import totals
 from archive.services.arrival import CHUNK_BYTES
 from archive.services.committer import Committer
 from archive.services.copies import file_of
 from archive.services.reports import Progress, VerifyReport
+from archive.services.turns import Budget, iter_turns
 from tiering.disk import Disk
 
 PRESENT: Final = "present"
@@ -42,6 +45,7 @@ class Fixity:
     disk: Disk
     hot_root: Path
     clock: Clock
+    budget: Budget = field(default_factory=Budget)
 
     def verify(self, progress: Progress) -> VerifyReport:
         """Check every copy; mark those that are missing or damaged, and unmark those that are good again.
@@ -77,7 +81,9 @@ class Fixity:
             chunks = self.disk.read(path, chunk_bytes=CHUNK_BYTES, offset=at.start, length=at.size_bytes)
         first = next(chunks, b"")
         dataset, size = hashlib.sha256(first[at.header_size :]), len(first)
+        self.budget.pace(size)
         for chunk in chunks:
+            self.budget.pace(len(chunk))
             dataset.update(chunk)
             size += len(chunk)
         header = hashlib.sha256(first[: at.header_size])
@@ -94,17 +100,28 @@ class _Run:
     total: int = 0
     checked: int = 0
     last_id: int = 0
+    turns: Iterator[Turn] | None = None
     damaged: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         """Learn how much there is to do."""
         with self.fixity.committer.read() as connection:
-            self.total = totals(connection).instances
+            self.total = scrub.count_hot(connection)
+        if self.fixity.budget.percent < 100:
+            self.total = self.fixity.budget.quota(self.total)
+            read, now = self.fixity.committer.read, self.fixity.clock()
+            self.turns = iter_turns(read, scrub.hot_turns, now, self.total)
         self.progress(0, self.total)
 
     def next_page(self) -> list[LocatedCopy]:
         """Return the next hot copies; each page is read on its own, so that no read keeps the database's log long."""
+        while self.turns is not None:
+            turns = list(islice(self.turns, _PAGE))
+            with self.fixity.committer.read() as connection:
+                found = scrub.find_hot_copies(connection, turns)
+            if found or not turns:
+                return found
         while True:
             with self.fixity.committer.read() as connection:
                 page = list(iter_locations(connection, after_id=self.last_id, limit=_PAGE))

@@ -25,7 +25,7 @@ from archive.errors import (
     UnreadableDataset,
 )
 from archive.index import folders
-from archive.index.instances import find_digest
+from archive.index.instances import find_digests
 from archive.index.session import Connection, Database
 from archive.part10.attributes import InstanceHeader
 from archive.part10.meta import Provenance, build_header, complete_header
@@ -98,13 +98,13 @@ class Ingest:
                 self._busy.discard(sop_instance_uid)
                 self._busy_changed.notify_all()
 
-    def find_known_digest(self, sop_instance_uid: str) -> bytes | None:
-        """Return the digest under which an instance is stored, or about to be indexed. Raises DestroyedInstance."""
+    def known_digests(self, sop_instance_uid: str) -> Sequence[bytes]:
+        """Return the digests under which an instance is stored, was, or is about to be. Raises DestroyedInstance."""
         waiting = self.committer.find_waiting_digest(sop_instance_uid)
         if waiting is not None:
-            return waiting
+            return [waiting]
         with self.database.glance() as connection:
-            found = find_digest(connection, sop_instance_uid)
+            found = find_digests(connection, sop_instance_uid)
         if isinstance(found, str):
             raise DestroyedInstance(list_id=found, reason=f"it was destroyed on list {found}")
         return found
@@ -187,11 +187,11 @@ class Reception:
 
     def _store(self, header: InstanceHeader, uid: str) -> Outcome:
         digest = self._file.digest()
-        known = self._ingest.find_known_digest(uid)
-        if known is None:
+        known = self._ingest.known_digests(uid)
+        if not known:
             self._index(header, *self._land(digest))
             return Outcome.STORED
-        if known != digest:
+        if digest not in known:
             raise ConflictingInstance(reason="other bytes under a SOP Instance UID already stored")
         return Outcome.ALREADY_STORED
 

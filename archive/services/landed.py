@@ -32,7 +32,7 @@ class Landed:
         stored, provenance = self.stored, self.stored.provenance
         size = stored.dataset_size
         syntax = provenance.transfer_syntax_uid
-        header = scan_header(self.head, syntax, complete=size <= CHUNK_BYTES, size_bytes=size)
+        header = scan_header(self.head, syntax, complete=size <= len(self.head), size_bytes=size)
         check_identity(header, provenance)
         dataset = (stored.dataset_sha256, stored.dataset_size)
         return new_instance(provenance, header, key, self.file_header, dataset)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -19,13 +19,14 @@ from typing import Final
 from archive import logs
 from archive.audit import Entry
 from archive.clock import Clock
-from archive.errors import ArchiveError, FixityError, IndexUnavailable, IngestError, InvalidUid
+from archive.errors import ArchiveError, FixityError, IndexUnavailable, IngestError, InvalidUid, RebuildRefused
 from archive.index import folders, packs, quarantine, reset
 from archive.index.instances import AddOutcome, InstanceWriter
 from archive.index.records import NewInstance
 from archive.index.session import Connection, Database, IndexRefused
 from archive.services import aside
 from archive.services.adopt import CONFLICT, DESTROYED
+from archive.services.cold_adopt import ColdAdopt, Index
 from archive.services.committer import append_entries, bare
 from archive.services.landed import read_landed
 from archive.services.ledger import LedgerFiles
@@ -33,8 +34,9 @@ from archive.services.packed import attach_pack, read_pack
 from archive.services.quarantine import reason_of
 from archive.services.reports import Progress, RebuildReport
 from tiering.disk import Disk
-from tiering.errors import TieringError
+from tiering.errors import StoreError, TieringError
 from tiering.landing import PACKS, iter_folders, iter_keys, iter_packs, opened_at, pack_path, path_of
+from tiering.stores.base import ObjectStore
 
 _SQLITE: Final = "sqlite:///"
 _PAGE: Final = 256
@@ -57,7 +59,8 @@ class _Problem:
 class Rebuild:
     """One rebuild. ``whole``: read every object to its end and check its digest, not its size alone.
 
-    What the ledger tells comes first, so that objects are judged by it.
+    What the ledger tells comes first, so that objects are judged by it. Packs of the ``cold`` store are indexed by
+    what they say of themselves: ``verify`` reads them.
     """
 
     disk: Disk
@@ -66,13 +69,18 @@ class Rebuild:
     clock: Clock
     whole: bool = True
     ledger: LedgerFiles | None = None
+    cold: ObjectStore | None = None
 
     def run(self, database_url: str, progress: Progress) -> RebuildReport:
         """Make the index at ``database_url`` again; it changes all at once or, when this raises, not at all.
 
         SQLite: a new file takes the old one's place, which stays as ``<name>.<moment>.bak`` with its journal.
-        PostgreSQL: one transaction; the journal goes on. Raises IndexUnavailable, OSError.
+        PostgreSQL: one transaction; the journal goes on. Raises IndexUnavailable, RebuildRefused when the cold store
+        does not answer, OSError.
         """
+        if self.cold is not None:
+            with _cold_needed():  # before hours of work
+                next(iter(self.cold.iter_keys()), None)
         if database_url.startswith(_SQLITE):
             return self._beside(Path(database_url.removeprefix(_SQLITE).partition("?")[0]), progress)
         database = Database(database_url)
@@ -105,6 +113,7 @@ class Rebuild:
         for key in iter_packs(self.disk, self.hot_root):
             work.pack(key)
         work.objects()
+        work.cold()  # after all that is hot, so that what is lossless comes first
         work.kept()
         return work.finish()
 
@@ -175,6 +184,21 @@ class _Filling:
             return
         with self.transaction() as connection:
             attach_pack(connection, found, self._add(connection, list(found.instances)), self.rebuild.clock())
+
+    def cold(self) -> None:
+        """Index the cold packs. Raises RebuildRefused when the cold store does not answer: half an index is none."""
+        if self.rebuild.cold is None:
+            return
+        index = Index(self.transaction, self._write)
+        with _cold_needed():
+            found = ColdAdopt(self.rebuild.cold, index, self.rebuild.clock).run(self.progress)
+        self.instances += found.instances
+        self.problems += [f"cold/{key}: {reason}" for key, reason in found.problems]
+
+    def _write(self, work: Callable[[Connection], None], _entry: Entry) -> None:
+        """Write without an entry of its own: that of the rebuild tells."""
+        with self.transaction() as connection:
+            work(connection)
 
     def _opening(self, folder: str) -> tuple[datetime, str]:
         """Return what orders folders: when the first object of it came (the name knows the second only)."""
@@ -264,6 +288,15 @@ class _Filling:
         with self.transaction() as connection:
             append_entries(connection, [entry])
         return RebuildReport(self.instances, self.quarantined, tuple(self.problems))
+
+
+@contextmanager
+def _cold_needed() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as exc:
+        reason = f"{exc.message}. Without its packs studies would be missing: wait for it, or give --hot-only"
+        raise RebuildRefused(reason=reason) from exc
 
 
 def _pages(keys: Iterator[str]) -> Iterator[list[str]]:

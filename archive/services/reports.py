@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -50,20 +50,79 @@ class StatusReport:
     unsealed_folders: int
     studies_by_site: Mapping[str, int]
     associations: Sequence[AssociationSummary]
+    cold_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyWanted:
+    """What to verify: ``tier`` is hot, cold or all; percent of each; MiB a second at most (0: as fast as it goes).
+
+    ``repair_as``: who has damaged packs repaired, None for nobody.
+    """
+
+    tier: str = "all"
+    percent: float = 100.0
+    mib_per_second: float = 0.0
+    repair_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColdVerifyReport:
+    """Fixity of the cold packs, by their keys; ``not_read``: (key, what to do) of packs that could not be read now.
+
+    ``orphans``: objects that the index does not know; ``unused``: those that stand in for nothing since days.
+    """
+
+    checked: int
+    read_bytes: int
+    damaged: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    not_read: Sequence[tuple[str, str]] = ()
+    orphans: Sequence[str] = ()
+    unused: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """Fixity of the stored objects; ``damaged`` and ``missing`` are the keys of those that failed."""
+    """Fixity of the hot copies; ``damaged`` and ``missing`` are the keys of those that failed; and of the cold tier.
+
+    ``repaired``: (old key, new key) of packs; ``not_repaired``: (key, what to do); None when nothing was to be.
+    """
 
     checked: int
     damaged: Sequence[str]
     missing: Sequence[str]
+    cold: ColdVerifyReport | None = None
+    repaired: Sequence[tuple[str, str]] | None = None
+    not_repaired: Sequence[tuple[str, str]] | None = None
 
     @property
     def holds(self) -> bool:
-        """Tell whether every stored byte is the byte received."""
-        return not self.damaged and not self.missing
+        """Tell whether every byte that was read is the byte stored, or is again since it was repaired."""
+        again = {old for old, _ in self.repaired or ()}
+        hot = (*self.damaged, *self.missing)
+        cold = () if self.cold is None else (*self.cold.damaged, *self.cold.missing)
+        return all(key in again or key.rpartition("/")[0] in again for key in (*hot, *cold))
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether all that was asked for was read, and repaired."""
+        return not (self.cold is not None and self.cold.not_read) and not self.not_repaired
+
+
+@dataclass(slots=True)
+class AddColdReport:
+    """What came of cold packs that the index did not know.
+
+    ``instances``: how many had no other copy. ``not_needed``: lossy packs whose originals are here. ``destroyed``:
+    packs that are here all the same. ``problems``: (key, what to do) of packs that are left where they lie.
+    """
+
+    packs: int = 0
+    instances: int = 0
+    not_needed: int = 0
+    destroyed: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +191,16 @@ class Offline(Protocol):
         """Return counts, sizes and the last associations."""
         ...
 
-    def verify(self, progress: Progress) -> VerifyReport:
-        """Read every stored object again and compare it with its digest."""
+    def verify(self, progress: Progress, wanted: VerifyWanted) -> VerifyReport:
+        """Read stored objects again and compare them with their digests."""
         ...
 
-    def rebuild_index(self, progress: Progress) -> RebuildReport:
-        """Make the index again from storage alone."""
+    def add_cold(self, progress: Progress) -> AddColdReport:
+        """Index the packs of the cold store that the index does not know."""
+        ...
+
+    def rebuild_index(self, progress: Progress, *, hot_only: bool = False) -> RebuildReport:
+        """Make the index again from storage alone; ``hot_only``: without the packs of the cold store."""
         ...
 
     def import_paths(self, paths: Sequence[Path], progress: Progress) -> ImportReport:

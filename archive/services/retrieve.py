@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO, Final, Literal
 
-from archive import uids
+from archive import logs, uids
 from archive.audit import Entry
 from archive.clock import Clock
-from archive.errors import FixityError, InstanceNotFound, InvalidIdentifier, InvalidUid, RetrieveError
+from archive.errors import (
+    ArchiveError,
+    ColdStoreDown,
+    FixityError,
+    InstanceNotFound,
+    InvalidIdentifier,
+    InvalidUid,
+    NotReadableYet,
+    RetrieveError,
+)
 from archive.index.find import Query, run_query
-from archive.index.instances import iter_instances
+from archive.index.instances import iter_instances, set_location_state
 from archive.index.records import StoredInstance, StoredLocation
 from archive.index.session import Connection
+from archive.services.cold_reader import ColdReader, Wanted
 from archive.services.committer import Committer
 from archive.services.copies import file_of
+from archive.services.recall import Patience, Recall
 from tiering.errors import TieringError
 from tiering.transcode import can_convert, convert
 from tiering.window import open_window
 
 Root = Literal["patient", "study"]
+_log = logs.get(__name__)
 LEVELS: Final = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 
 
@@ -78,14 +90,20 @@ def _uids(identifier: Mapping[str, str], keyword: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """Where the data set of an instance lies: ``dataset_size`` bytes of the file at ``path``, from an offset on."""
+    """Where the data set of an instance lies: ``dataset_size`` bytes of a file, from an offset on, with their digest.
+
+    The file at ``path``, or ``file``, which is open, for what came from the cold store: it is read or converted once,
+    which closes it.
+    """
 
     instance: StoredInstance
     path: Path
     key: str
     dataset_offset: int
     dataset_size: int
+    dataset_sha256: bytes
     transfer_syntax_uid: str
+    file: BinaryIO | None = None
 
 
 class ObjectBytes:
@@ -132,13 +150,17 @@ class Retrieved:
 class Retrieve:
     """The way out, shared by C-GET, C-MOVE and whatever comes later.
 
-    ``scratch`` is the folder in which converted objects lie, without a name, while they are given.
+    ``scratch`` is the folder in which converted objects lie, without a name, while they are given. ``cold`` reads what
+    is in the cold store, ``recall`` asks for thaws, ``patience`` is that of one retrieve (``ahead``).
     """
 
     committer: Committer
     clock: Clock
     hot_root: Path
     scratch: Path
+    cold: ColdReader | None = None
+    recall: Recall | None = None
+    patience: Patience | None = None
 
     def find(self, selection: Selection) -> list[StoredInstance]:
         """Return the instances selected, by series and instance number; raise IndexUnavailable."""
@@ -146,8 +168,39 @@ class Retrieve:
             return list(_iter_selected(connection, selection))
 
     def open(self, instance: StoredInstance) -> StoredObject:
-        """Return where an instance's bytes are; raise InstanceNotFound without a copy, FixityError for a wrong file."""
-        location = _readable(instance)
+        """Return where an instance's bytes are: the first of its copies that opens, hot ones first.
+
+        Raises InstanceNotFound without a copy, FixityError for a wrong file, ColdStoreDown, NotReadableYet.
+        """
+        return next(self.each(instance))
+
+    def each(self, instance: StoredInstance) -> Iterator[StoredObject]:
+        """Yield the copies of an instance, each as it opens, for who finds that one cannot be read after all.
+
+        Raises at the end, unless a copy was yielded and the others are lost for good, what ``open`` raises: an error
+        that may go away before one that does not.
+        """
+        problems: list[RetrieveError] = []
+        is_opened = False
+        for location in instance.copies:
+            try:
+                stored = (
+                    self._open_hot(instance, location) if location.tier == "hot" else self._cold(instance, location)
+                )
+            except RetrieveError as exc:
+                problems.append(exc)
+                if len(instance.copies) > 1:
+                    _log.warning("copy_not_opened", key=location.key, reason=type(exc).__name__)
+            else:
+                is_opened = True
+                yield stored
+        problem = next((each for each in problems if each.retryable), next(iter(problems), None))
+        if problem is not None and (problem.retryable or not is_opened):
+            raise problem
+        if not is_opened:
+            raise InstanceNotFound(reason="no copy of it can be read")
+
+    def _open_hot(self, instance: StoredInstance, location: StoredLocation) -> StoredObject:
         try:
             path = file_of(self.hot_root, location)
             size = os.stat(path).st_size
@@ -156,19 +209,62 @@ class Retrieve:
         end = location.start + location.size_bytes
         if size < end or (location.pack_key is None and size != end):
             raise FixityError(key=location.key, reason=f"the file has {size} bytes")
-        return StoredObject(
-            instance=instance,
-            path=path,
-            key=location.key,
-            dataset_offset=location.start + location.header_size,
-            dataset_size=location.dataset_size,
-            transfer_syntax_uid=instance.given_syntax_uid,
-        )
+        return _stored(instance, location, path, location.start, None)
+
+    def _cold(self, instance: StoredInstance, location: StoredLocation) -> StoredObject:
+        if self.cold is None:
+            raise ColdStoreDown(reason="the settings name no cold store any more")
+        try:
+            file = self._fetched(self.cold, _wanted(instance, location))
+        except FixityError as exc:
+            if exc.fields.get("state") is not None:
+                self._tell_damaged(instance, location)
+            raise
+        return _stored(instance, location, Path(), 0, file)
+
+    def _fetched(self, cold: ColdReader, wanted: Wanted) -> BinaryIO:
+        """Return a member, waiting for its pack to thaw as long as this retrieve has patience."""
+        patience, pack = self.patience, wanted.location.pack_key
+        assert pack is not None
+        if patience is None:
+            return cold.open(wanted)
+        patience.check(pack)
+        try:
+            return cold.open(wanted)
+        except NotReadableYet:
+            patience.wait_for(pack)
+        return cold.open(wanted)
+
+    def _tell_damaged(self, instance: StoredInstance, location: StoredLocation) -> None:
+        """Have the index say that a cold copy is damaged, as ``drimbox verify`` would; it finds out if it is not."""
+        key, uid = location.key, instance.sop_instance_uid
+        entry = Entry(self.clock(), "damaged", "drimbox", {"key": key, "sop_instance_uid": uid})
+        _log.error("stored_copy_changed", key=key, was=location.state, now="damaged")
+        try:
+            self.committer.record(entry, work=lambda connection: set_location_state(connection, key, "damaged"))
+        except ArchiveError as exc:
+            _log.error("damage_not_journaled", key=key, exc_info=exc)
+
+    @contextmanager
+    def ahead(self, instances: Iterable[StoredInstance], *, by: str) -> Iterator[Retrieve]:
+        """Lend a way out that fetches what is cold of these ahead of ``open``, in this order, in somebody's name.
+
+        It asks for a thaw of what has to thaw, and waits for that a little. Nothing is fetched after the block.
+        """
+        if self.cold is None:
+            yield self
+            return
+        first = ((each, each.readable) for each in instances)
+        wanted = [_wanted(each, copy) for each, copy in first if copy is not None and copy.tier == "cold"]
+        packs = dict.fromkeys(each.location.pack_key for each in wanted if each.location.pack_key is not None)
+        patience = None if self.recall is None else self.recall.patience(tuple(packs), by=by)
+        with self.cold.ahead(wanted):
+            yield replace(self, patience=patience)
 
     def read(self, stored: StoredObject) -> ObjectBytes:
-        """Return the data set exactly as it was received; raise FixityError."""
+        """Return the data set of the copy, byte for byte; raise FixityError."""
         try:
-            file = open(stored.path, "rb", buffering=0)  # noqa: SIM115  the caller closes it
+            file: IO[bytes] = stored.file or open(stored.path, "rb", buffering=0)  # noqa: SIM115  the caller closes it
         except OSError as exc:
             raise FixityError(key=stored.key, reason=_words(exc)) from exc
         return ObjectBytes(file, key=stored.key, offset=stored.dataset_offset, size_bytes=stored.dataset_size)
@@ -182,6 +278,9 @@ class Retrieve:
             except BaseException:
                 target.close()
                 raise
+            finally:
+                if stored.file is not None:
+                    stored.file.close()
         return ObjectBytes(target, key=stored.key, offset=0, size_bytes=size)
 
     def record(self, retrieved: Retrieved) -> None:
@@ -239,16 +338,29 @@ def _is_of(row: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return all(row[keyword] == value for keyword, value in wanted.items() if value)
 
 
-def _readable(instance: StoredInstance) -> StoredLocation:
-    location = instance.readable
-    if location is None:
-        raise InstanceNotFound(reason="no copy of it can be read")
-    return location
+def _wanted(instance: StoredInstance, location: StoredLocation) -> Wanted:
+    return Wanted(location, location.dataset_sha256 or instance.dataset_sha256)
+
+
+def _stored(
+    instance: StoredInstance, location: StoredLocation, path: Path, start: int, file: BinaryIO | None
+) -> StoredObject:
+    return StoredObject(
+        instance=instance,
+        path=path,
+        key=location.key,
+        dataset_offset=start + location.header_size,
+        dataset_size=location.dataset_size,
+        dataset_sha256=location.dataset_sha256 or instance.dataset_sha256,
+        transfer_syntax_uid=location.transfer_syntax_uid or instance.transfer_syntax_uid,
+        file=file,
+    )
 
 
 def _convert(stored: StoredObject, transfer_syntax_uid: str, target: BinaryIO) -> int:
     """Write the converted data set to ``target`` and return its size in bytes."""
-    with open_window(stored.path, offset=stored.dataset_offset, length=stored.dataset_size) as source:
+    where = stored.path if stored.file is None else stored.file.fileno()
+    with open_window(where, offset=stored.dataset_offset, length=stored.dataset_size) as source:
         convert(source, source_uid=stored.transfer_syntax_uid, target_uid=transfer_syntax_uid, target=target)
     target.flush()
     return target.tell()

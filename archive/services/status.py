@@ -43,4 +43,5 @@ class Status:
             unsealed_folders=held.unsealed_folders,
             studies_by_site=held.studies_by_site,
             associations=[AssociationSummary(**asdict(summary)) for summary in last],
+            cold_bytes=held.cold_bytes,
         )

@@ -103,7 +103,7 @@ class Trimmer:
             found = next(iter_instances(connection, sops=[row.sop_instance_uid]), None)
         if found is None or found.dataset_sha256 != row.dataset_sha256:
             return False
-        copies = [each for each in found.locations if each.pack_key is not None and each.state == "present"]
+        copies = [each for each in found.copies if each.tier == "hot" and each.pack_key is not None]
         return any(self._is_whole(each, found.dataset_sha256) for each in copies)
 
     def _is_whole(self, copy: StoredLocation, received_sha256: bytes) -> bool:

@@ -204,12 +204,12 @@ def test_a_killed_destruction_goes_on(desk: Desk) -> None:
 
 _KILLED = """
 import os, signal
-from archive.services import destroy
-real = destroy.delete
+from archive.services import remains
+real = remains.delete
 def once(*arguments, **named):
     real(*arguments, **named)
     os.kill(os.getpid(), signal.SIGKILL)
-destroy.delete = once
+remains.delete = once
 from archive.cli import main
 main()
 """

@@ -2,8 +2,8 @@
 
 One decoder a family, all from imagecodecs, whose functions release the interpreter and keep no state, so that any
 number of threads may decode at once. JPEG: libjpeg-turbo, JPEG-LS: CharLS, JPEG 2000 and HTJ2K: OpenJPEG, JPEG XL:
-libjxl. OpenJPH, faster for HTJ2K, is not used: imagecodecs takes its samples without clamping them, and a lossy
-frame then wraps from white to black.
+libjxl. OpenJPH, faster for HTJ2K, is for frames whose samples are known by a digest: imagecodecs takes its samples
+without clamping them, and a lossy frame then wraps from white to black.
 """
 
 from __future__ import annotations
@@ -57,6 +57,24 @@ def unpack_frame(picture: Picture, frame: bytes, index: int) -> bytes:
     if len(native) != (picture.frame_bits + 7) // 8:
         raise PixelMismatch(reason=f"frame {index} decodes to {len(native)} bytes, not {picture.frame_bits // 8}")
     return native
+
+
+def unpack_known_frame(picture: Picture, frame: bytes, index: int) -> bytes:
+    """Return what `unpack_frame` does, in half the time for HTJ2K; the caller has a digest to compare it with."""
+    try:
+        if picture.codec is not Codec.JPEG_2000 or not _is_high_throughput(frame):
+            return unpack_frame(picture, frame, index)
+        head = read_codestream(picture.codec, frame)
+        _check_size(picture, head)
+        return to_native(picture, imagecodecs.htj2k_decode(frame, planar=False), head.precision)
+    except FAULTS as exc:
+        raise CodecFailed(codec="HTJ2K", frame=index, reason=str(exc)) from exc
+
+
+def _is_high_throughput(frame: bytes) -> bool:
+    """Return whether a bare codestream says, by CAP behind SIZ (ISO 15444-15 A.2), that its blocks are HTJ2K's."""
+    behind = 4 + int.from_bytes(frame[4:6], "big")
+    return frame.startswith(b"\xff\x4f\xff\x51") and frame[behind : behind + 2] == b"\xff\x50"
 
 
 def _unpack(picture: Picture, frame: bytes) -> bytes:

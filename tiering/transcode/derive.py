@@ -58,6 +58,9 @@ class Predecessor:
 class Derivation:
     """What the new data set says.
 
+    With the predecessor's own SOP Instance UID, which C.7.6.1.1.2 does not allow and a site may ask for, it is DERIVED
+    and lossy all the same (that is what its pixels are); it then names no source image, which would be itself.
+
     `ratio` is uncompressed to compressed bytes of this object, `description` one ASCII line on codec and parameters.
     `padding` is the range to declare when the predecessor's does not hold any more.
     """
@@ -107,7 +110,9 @@ class _Deriving:
         self._derivation = derivation
         self._frames = frames
         self._values = _new_values(derivation)
-        self._sequences = {DERIVATION_CODES: self._write_code, SOURCE_IMAGES: self._write_source}
+        self._sequences = {DERIVATION_CODES: self._write_code}
+        if derivation.sop_instance_uid != derivation.predecessor.sop_instance_uid:
+            self._sequences[SOURCE_IMAGES] = self._write_source
         self._waiting = sorted(self._values.keys() | self._sequences.keys())
         self._root_sequence = 0
         old = derivation.predecessor

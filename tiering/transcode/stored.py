@@ -5,7 +5,7 @@ In memory: where the fragments are, and never the data set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,41 +51,59 @@ class Native:
 
         What is swapped may reach over the edge of a frame: a word holds two samples of eight bits (PS3.5 annex D).
         """
-        size, base = self.picture.frame_bits // 8, source.position
-        for start in range(0, self.picture.frames * size, size):
-            first = start - start % self.unit
-            behind = min(start + size + -(start + size) % self.unit, self.length)
-            if value is None:
-                source.seek(base + first)
-            data = source.read(behind - first) if value is None else value[first:behind]
-            yield (data if self.unit == 1 else swapped(data, self.unit))[start - first : start - first + size]
+        base = source.position
+        for index in range(self.picture.frames):
+            yield self.read_frame(source, value, base, index)
+
+    def read_frame(self, source: Source, value: bytes | None, base: int, index: int) -> bytes:
+        """Return one frame, little endian; it is in `value`, or in the source, where the pixel data start at `base`."""
+        size = self.picture.frame_bits // 8
+        start = index * size
+        first = start - start % self.unit
+        behind = min(start + size + -(start + size) % self.unit, self.length)
+        if value is None:
+            source.seek(base + first)
+        data = source.read(behind - first) if value is None else value[first:behind]
+        return (data if self.unit == 1 else swapped(data, self.unit))[start - first : start - first + size]
 
 
 @dataclass(slots=True)
 class Stored:
-    """What is known of a data set: `values` of the root to read it again with, encapsulated pixel data by level."""
+    """What is known of a data set: `values` of the root to read it again with, encapsulated pixel data by level.
+
+    Native pixel data start at `native_at`, or are `native_value` when they are short.
+    """
 
     values: dict[int, bytes] = field(default_factory=dict)
     encapsulated: dict[int, Encapsulated] = field(default_factory=dict)
     native: Native | None = None
+    native_at: int = 0
+    native_value: bytes | None = None
     stored_bytes: int = 0
     floating: bool = False
     overlays: set[int] = field(default_factory=set)
 
 
-def read_stored(source: Source, source_uid: str) -> tuple[Stored, PictureFacts]:
+def read_stored(
+    source: Source, source_uid: str, see: Callable[[Token], None] | None = None
+) -> tuple[Stored, PictureFacts]:
     """Read a data set to its end; return where its pixel data are, and what they are for `cannot_compress`.
 
+    `see` is shown every token, and may not read on.
     Raises MalformedDataset, PixelMismatch or ConversionTooLarge when the data set is not what it claims to be, and
     CannotCompress when it claims two things at once.
     """
     stored = Stored()
     tokens = Tokens(source, SOURCES[source_uid].encoding)
     for token in tokens:
+        if see is not None:
+            see(token)
         if token.kind is Kind.FRAGMENTS:
             _see_fragments(stored, source, token, source_uid)
         elif token.level is tokens.root:
             _see_value(stored, token, source_uid)
+            if token.tag == PIXEL_DATA and token.length:
+                stored.native_at, stored.native_value = source.position, token.value
     if PIXEL_REPRESENTATION in tokens.root.values:
         stored.values[PIXEL_REPRESENTATION] = tokens.root.values[PIXEL_REPRESENTATION]
     return stored, _facts(stored, tokens.root, source_uid)

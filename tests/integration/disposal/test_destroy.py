@@ -278,11 +278,11 @@ def test_another_who_finishes_first_is_no_harm(office: Office, monkeypatch: pyte
     real, others = delete, []
 
     def overtaken(*arguments: Any, **named: Any) -> Deletion:
-        monkeypatch.setattr("archive.services.destroy.delete", real)
+        monkeypatch.setattr("archive.services.remains.delete", real)
         others.append(office.destroy(list_id))
         return real(*arguments, **named)
 
-    monkeypatch.setattr("archive.services.destroy.delete", overtaken)
+    monkeypatch.setattr("archive.services.remains.delete", overtaken)
     report = office.destroy(list_id)
     assert (others[0].deleted, report.deleted, report.gone_before) == (4, 0, 4)
     assert office.files() == []

@@ -30,6 +30,10 @@ UNLINKS = {
     "archive/services/rebuild.py": "the files of the index",
     "archive/cli/patient.py": "a link between two patients, no file",
     "archive/services/hl7.py": "an item of a list, no file",
+    "archive/bootstrap.py": "the scratch folder, whose packs were not put anywhere yet",
+    "archive/services/read_cache.py": "what was fetched from the cold store, which has it still",
+    "tiering/stores/filesystem.py": "the gateway of a cold store on a file system",
+    "tiering/stores/keyring.py": "a file of keys takes the place of the one before",
 }
 
 
@@ -51,16 +55,32 @@ def name_of(call: ast.Call) -> str:
 
 
 def test_warrants_are_minted_in_one_place() -> None:
-    """Only services/destroy.py makes a DeleteWarrant, and only it calls the gateway."""
+    """Only services/destroy.py makes a DeleteWarrant."""
     minting = {name for name, tree in sources() for call in calls(tree) if name_of(call) == "DeleteWarrant"}
     assert minting == {"archive/services/destroy.py"}
+
+
+def test_all_deletions_go_one_way() -> None:
+    """In the archive only ``Stores.delete`` calls the gateway of the disk or a cold store's, and destroy.py calls it.
+
+    What is called ``delete`` anywhere else is a store's own, or that of the store inside a store.
+    """
     importing = {
         name
         for name, tree in sources()
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module == "tiering.deletion"
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "tiering.deletion"
+        and any(each.name != "Deletion" for each in node.names)
     }
-    assert importing == {"archive/services/destroy.py"}
+    assert importing == {"archive/services/remains.py"}
+    deleting = {name for name, tree in sources() for call in calls(tree) if name_of(call) == "delete"}
+    ours = {name for name in deleting if not name.startswith("tiering/stores/")}
+    assert ours == {"archive/services/remains.py", "archive/services/destroy.py"}
+    tree = ast.parse((ROOT / "archive/services/remains.py").read_text())
+    (delete,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "delete")
+    inside = [call for call in calls(ast.Module([delete], [])) if name_of(call) == "delete"]
+    assert len(inside) == len([call for call in calls(tree) if name_of(call) == "delete"]) == 2
 
 
 def test_nothing_else_takes_a_file_away() -> None:
@@ -76,11 +96,17 @@ def test_nothing_else_takes_a_file_away() -> None:
 
 @pytest.mark.parametrize(
     ("name", "caller"),
-    [("discard_pack", "archive/services/seal.py"), ("trim_received", "archive/services/trim.py")],
+    [
+        ("discard_pack", ("seal",)),
+        ("trim_received", ("trim",)),
+        ("trim_hot_pack", ("cold_repair", "trim_hot")),
+        ("discard_cold", ("cold_check", "migrate", "trim_hot")),
+    ],
 )
-def test_what_nobody_needs_any_more_goes_one_way(name: str, caller: str) -> None:
-    """A pack that never stood in, and a received file that a pack stands in for: each has one caller."""
-    assert {source for source, tree in sources() for call in calls(tree) if name_of(call) == name} == {caller}
+def test_what_nobody_needs_any_more_goes_one_way(name: str, caller: tuple[str, ...]) -> None:
+    """A pack that never stood in, a copy that another stands in for: who lets go of each is known here."""
+    found = {source for source, tree in sources() for call in calls(tree) if name_of(call) == name}
+    assert found == {f"archive/services/{each}.py" for each in caller}
 
 
 def _is_of_a_file(call: ast.Call) -> bool:

@@ -9,8 +9,8 @@ import pytest
 from archive.config import Site
 from archive.index import assessments, sweeps
 from archive.index.session import Database
+from archive.services import assess, gathering
 from archive.services import assess as module
-from archive.services import gathering
 from archive.services.assess import Assessor, Page, reassess_on
 from archive.services.gathering import GatheredFacts
 from archive.services.ledger import Ledger
@@ -162,6 +162,7 @@ def test_a_destroyed_study_has_no_assessment_left(ledger: Ledger) -> None:
     assessor(ledger).settle()
     assert sorted(stored(database)) == [1]
     change(database, "UPDATE assessment SET study_instance_uid = '2.25.9'")
+    change(database, "UPDATE sweep_mark SET instance_id = 0")  # as after a rebuild: all is compared
     apply(ledger)
     assert sorted(stored(database)) == [1]
 
@@ -225,9 +226,20 @@ def test_settle_stops_at_its_limit_and_goes_on(ledger: Ledger, monkeypatch: pyte
     assert [assessor(ledger).settle(3) for _ in range(4)] == [3, 3, 1, 0]
 
 
-def test_before_the_first_sweep_settling_leaves_the_archive_alone(ledger: Ledger) -> None:
-    """The comparison of the whole index is a sweep's work."""
+def test_a_new_archive_is_assessed_without_a_sweep(ledger: Ledger) -> None:
+    """What arrives before anybody swept is assessed while the archive serves: a small index is compared as a whole."""
     add(ledger.database, study(1))
+    assert assessor(ledger).settle() == 1
+    assert sorted(stored(ledger.database)) == [1]
+    add(ledger.database, study(2))
+    assert assessor(ledger).settle() == 1
+    assert sorted(stored(ledger.database)) == [1, 2]
+
+
+def test_a_large_archive_is_left_to_the_first_sweep(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison of a whole index that is not small is a sweep's work."""
+    monkeypatch.setattr(assess, "PAGE", 1)
+    add(ledger.database, study(1), study(2))
     assert (assessor(ledger).settle(), stored(ledger.database)) == (0, {})
 
 

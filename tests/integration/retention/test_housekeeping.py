@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from archive import bootstrap
-from archive.bootstrap import Core, open_existing
 from archive.clock import utc_now
 from archive.config import load_settings
 from archive.index import sweeps
 from archive.index.session import Database
+from archive.opening import Core, open_existing
 from archive.services.facts import NewFact, changes
 from archive.services.sweep import Sweeps, Wanted
 from tests.integration.index.making import add, change, rows, value

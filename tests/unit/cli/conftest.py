@@ -19,6 +19,7 @@ from archive.cli import root
 from archive.config import Settings
 from archive.errors import ArchiveError
 from archive.services.reports import (
+    AddColdReport,
     AssociationSummary,
     AuditItem,
     AuditReport,
@@ -29,6 +30,7 @@ from archive.services.reports import (
     RebuildReport,
     StatusReport,
     VerifyReport,
+    VerifyWanted,
 )
 
 MOMENT = datetime(2026, 11, 23, 6, 35, 29, 123456, tzinfo=UTC)
@@ -42,6 +44,7 @@ class FakeOffline:
     status_report: StatusReport
     verify_report: VerifyReport = field(default_factory=lambda: VerifyReport(12, (), ()))
     rebuild_report: RebuildReport = field(default_factory=lambda: RebuildReport(12, 1, ()))
+    add_cold_report: AddColdReport = field(default_factory=lambda: AddColdReport(packs=2, instances=9))
     import_report: ImportReport = field(default_factory=lambda: ImportReport(3, 2, 0, (), 1))
     audit_report: AuditReport = field(default_factory=lambda: AuditReport(9, "ab" * 32, 4, "cd" * 32))
     audit_items: Sequence[AuditItem] = ()
@@ -56,16 +59,22 @@ class FakeOffline:
         self._note("status")
         return self.status_report
 
-    def verify(self, progress: Progress) -> VerifyReport:
+    def verify(self, progress: Progress, wanted: VerifyWanted) -> VerifyReport:
         """Answer after telling progress to the half and to the end."""
-        self._note("verify")
+        self._note("verify" if wanted == VerifyWanted() else ("verify", wanted))
         progress(6, 12)
         progress(12, 12)
         return self.verify_report
 
-    def rebuild_index(self, progress: Progress) -> RebuildReport:
+    def add_cold(self, progress: Progress) -> AddColdReport:
         """Answer after telling progress without a known total."""
-        self._note("rebuild_index")
+        self._note("add_cold")
+        progress(1, 0)
+        return self.add_cold_report
+
+    def rebuild_index(self, progress: Progress, *, hot_only: bool = False) -> RebuildReport:
+        """Answer after telling progress without a known total."""
+        self._note("rebuild_index of hot copies" if hot_only else "rebuild_index")
         progress(1, 0)
         return self.rebuild_report
 

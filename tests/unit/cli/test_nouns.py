@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from archive.errors import AuditBroken
-from archive.services.reports import AuditItem, ImportReport, QuarantineItem, RebuildReport, VerifyReport
+from archive.services.reports import (
+    AuditItem,
+    ColdVerifyReport,
+    ImportReport,
+    QuarantineItem,
+    RebuildReport,
+    VerifyReport,
+    VerifyWanted,
+)
 from tests.unit.cli.conftest import MOMENT, Drimbox, FakeOffline
 
 STORED = AuditItem(7, MOMENT, "stored", "CT1", {"sop_instance_uid": "1.2.3", "size_bytes": 512}, "ab" * 32)
@@ -86,9 +94,70 @@ class TestVerify:
         lines = drimbox("verify").stdout.splitlines()
         assert [line.split() for line in lines[:3]] == [["damaged", "k1"], ["damaged", "k2"], ["missing", "k3"]]
 
+    def test_a_part_of_a_tier_can_be_asked_for(self, drimbox: Drimbox, archive: FakeOffline) -> None:
+        """Tier, percentage and speed reach the service; nobody repairs unless somebody asks for it."""
+        assert drimbox("verify", "--tier", "cold", "--percent", "2.5", "--mib-per-second", "40").exit_code == 0
+        assert archive.asked == [("verify", VerifyWanted("cold", 2.5, 40.0, None))]
+
+    @pytest.mark.parametrize("wrong", [["--percent", "0"], ["--percent", "101"], ["--tier", "warm"], ["--repair"]])
+    def test_what_makes_no_sense_is_refused(self, drimbox: Drimbox, archive: FakeOffline, wrong: list[str]) -> None:
+        """No part, more than all, a tier that is none, a repair in nobody's name: nothing is read."""
+        assert drimbox("verify", *wrong).exit_code == 2
+        assert archive.asked == []
+
+    def test_the_cold_tier_is_told_too(self, drimbox: Drimbox, archive: FakeOffline) -> None:
+        """Its packs are counted, what is damaged, orphaned or unused is named, and damage is the exit code."""
+        cold = ColdVerifyReport(5, 2048, ["a/b.zip"], (), (), ["x/o.zip"], ["x/u.zip"])
+        archive.verify_report = VerifyReport(12, (), (), cold)
+        result = drimbox("verify")
+        assert result.exit_code == 17
+        lines = [line.split()[:2] for line in result.stdout.splitlines()[:3]]
+        assert lines == [["damaged", "a/b.zip"], ["orphan", "x/o.zip"], ["unused", "x/u.zip"]]
+        assert values(result.stdout)["cold packs checked"] == "5"
+
+    def test_what_could_not_be_read_is_partly_done(self, drimbox: Drimbox, archive: FakeOffline) -> None:
+        """A store that does not answer is no damage, and not all right either."""
+        archive.verify_report = VerifyReport(12, (), (), ColdVerifyReport(0, 0, not_read=[("a/b.zip", "no answer")]))
+        result = drimbox("verify")
+        assert result.exit_code == 3 and "no answer" in result.stdout
+
+    @pytest.mark.parametrize(("left", "code"), [((), 0), ([("a/b.zip", "no other copy")], 17)])
+    def test_what_was_repaired_is_right_again(
+        self, drimbox: Drimbox, archive: FakeOffline, left: list[tuple[str, str]], code: int
+    ) -> None:
+        """A hot copy and a cold pack whose packs were repaired count as right; one that was not does not."""
+        cold = ColdVerifyReport(5, 2048, ["a/b.zip"])
+        repaired = [("a/h.zip", "a/h2.zip"), *([] if left else [("a/b.zip", "a/b2.zip")])]
+        archive.verify_report = VerifyReport(12, ["a/h.zip/000001.dcm"], (), cold, repaired, left)
+        result = drimbox("verify")
+        assert result.exit_code == code and "a/h2.zip" in result.stdout
+
+
+class TestAddCold:
+    """drimbox index add-cold."""
+
+    def test_what_is_taken_in_is_counted(self, drimbox: Drimbox, archive: FakeOffline) -> None:
+        """Packs and instances, and lossy packs that nobody needs."""
+        archive.add_cold_report.not_needed = 1
+        result = drimbox("index", "add-cold")
+        assert result.exit_code == 0 and archive.asked == ["add_cold"]
+        assert values(result.stdout)["packs"] == "2" and "1 lossy packs are not needed" in result.stdout
+
+    @pytest.mark.parametrize("flags", [[], ["--json"]])
+    def test_problems_are_told_and_exit_with_3(self, drimbox: Drimbox, archive: FakeOffline, flags: list[str]) -> None:
+        """A pack that is left where it lies is named with the reason."""
+        archive.add_cold_report.problems.append(("a/b.zip", "it is frozen"))
+        result = drimbox("index", "add-cold", *flags)
+        assert result.exit_code == 3 and "a/b.zip" in result.stdout and "it is frozen" in result.stdout
+
 
 class TestRebuild:
     """drimbox index rebuild."""
+
+    def test_the_cold_store_can_be_left_out(self, drimbox: Drimbox, archive: FakeOffline) -> None:
+        """Only when the operator says so."""
+        assert drimbox("index", "rebuild", "--hot-only").exit_code == 0
+        assert archive.asked == ["rebuild_index of hot copies"]
 
     def test_rebuilt_index_is_counted(self, drimbox: Drimbox, archive: FakeOffline) -> None:
         """A rebuild without problems says what it found and exits with 0."""

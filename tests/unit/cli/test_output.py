@@ -28,6 +28,9 @@ class Terminal(io.StringIO):
         return True
 
 
+_UNASKED = {"cold": None, "repaired": None, "not_repaired": None}
+
+
 class TestJson:
     """print_json."""
 
@@ -48,7 +51,7 @@ class TestJson:
             (datetime(2026, 11, 23, 7, 35, 29, 5, tzinfo=PARIS), "2026-11-23T06:35:29.000005Z"),
             (Path("/srv/home"), "/srv/home"),
             (MappingProxyType({"CHU": 2}), {"CHU": 2}),
-            ((VerifyReport(1, (), ("k",)),), [{"checked": 1, "damaged": [], "missing": ["k"]}]),
+            ((VerifyReport(1, (), ("k",)),), [{"checked": 1, "damaged": [], "missing": ["k"], **_UNASKED}]),
             ((number for number in (1, 2)), [1, 2]),
             ("Hôpital \x9b", "Hôpital \x9b"),
             (None, None),

@@ -25,6 +25,7 @@ from tests.unit.cli.conftest import Drimbox, FakeOffline
 NOUNS = (
     "account",
     "audit",
+    "cold",
     "config",
     "disposal",
     "echo",
@@ -151,7 +152,10 @@ class TestErrors:
 class TestLoading:
     """Start-up time is part of the interface: a health check runs every few seconds."""
 
-    HEAVY = ("numpy", "pydicom", "pynetdicom", "pydantic", "sqlalchemy", "rich", "archive.bootstrap", "archive.config")
+    HEAVY = (
+        *("numpy", "pydicom", "pynetdicom", "pydantic", "sqlalchemy", "dbos", "rich"),
+        *("archive.bootstrap", "archive.config"),
+    )
 
     def loaded_after(self, statement: str) -> set[str]:
         """Return the heavy modules a fresh interpreter has loaded after a statement."""
@@ -178,6 +182,10 @@ class TestLoading:
             "with contextlib.suppress(SystemExit): root.main(['echo', '--host', '127.0.0.1', '--port', '1'])"
         )
         assert self.loaded_after(statement) <= {"pydantic", "archive.config"}
+
+    def test_only_a_worker_that_starts_loads_its_engine(self) -> None:
+        """DBOS costs 17 MB and 0.2 s: serving without migration, and knowing the worker, do without it."""
+        assert "dbos" not in self.loaded_after("import archive.bootstrap, archive.worker")
 
     def test_module_runs_as_a_command(self) -> None:
         """``python -m archive`` is the command line."""

@@ -63,6 +63,67 @@ codec = "none"
 [disposal]
 waiting_days = 60
 
+[cold]
+store = "s3"
+folder = "cold"
+endpoint_url = "https://s3.example:7480"
+region = "fr-1"
+bucket = "drimbox-cold"
+prefix = "chu/"
+credentials = "keys/s3.toml"
+ca_file = "tls/s3.pem"
+path_style = false
+storage_class = "STANDARD_IA"
+encryption = "aws:kms"
+kms_key = "hunter2"
+key_ring = "keys/ring.json"
+object_lock = true
+part_mib = 32
+transfers = 2
+bandwidth_mib = 40.5
+attempts = 3
+
+[recall]
+cache_gib = 2.5
+threads = 4
+wait_seconds = 5
+thaw_days = 3
+prefetch_priors = 2
+prefetch_same_modality = false
+
+[migration]
+enabled = true
+grace_days = 90
+window = "20:00-06:00"
+weekdays = ["sat", "sun"]
+time_zone = "Europe/Brussels"
+cpu_share = 25
+attempts = 2
+concurrency = 1
+extra_days = 365
+min_study_mib = 1.5
+never_modalities = ["MG"]
+held = "cold_lossless"
+prices = { hot = 0.1, folder = 0.02 }
+workflows_url = "postgresql://archive:hunter2@db.example:5432/workflows"
+
+[[migration.rules]]
+site = "CHU"
+modalities = ["XA", "RF"]
+extra_days = 730
+never = true
+lossless = true
+
+[lossy]
+enabled = true
+table = "car"
+keep_uids = true
+never_modalities = ["US"]
+never_body_parts = ["HEAD"]
+never_image_types = ["LOCALIZER"]
+caps = { CT = 6.0 }
+threads = 2
+
 [index]
 url = "postgresql://archive:hunter2@db.example:5432/archive"
 

@@ -28,6 +28,7 @@ FIELDS = {
     "study_instance_uid": "1.2.3",
     "now": "1970-01-01",
     "list_id": "D-2026-0001",
+    "study": "1.2.3",
 }
 
 
@@ -62,6 +63,8 @@ def test_every_error_has_a_failure_status_and_words(kind: type[errors.ArchiveErr
         (errors.DestroyedInstance(list_id="D-2026-0001", reason="-"), 0x0124),
         (errors.UnknownDestination(ae_title="X"), 0xA801),
         (errors.InvalidIdentifier(reason="-"), 0xA900),
+        (errors.ColdStoreDown(reason="-"), 0xA702),
+        (errors.NotReadableYet(reason="-"), 0xA702),
     ],
 )
 def test_the_statuses_the_standard_names(error: errors.ArchiveError, status: int) -> None:
@@ -82,3 +85,9 @@ def test_a_foreign_error_tells_the_peer_nothing() -> None:
     status, comment = status_of(ValueError("MOREAU^Hélène"))
     assert status == PROCESSING_FAILURE
     assert "MOREAU" not in comment
+
+
+def test_what_is_cold_is_told_within_a_comment() -> None:
+    """What to do about a cold object fits the 64 characters that a peer shows."""
+    told = status_of(errors.NotReadableYet(reason="a thaw was asked for, 3-5 h"))[1]
+    assert (told, len(told) <= 64) == ("In cold storage, try again later: a thaw was asked for, 3-5 h.", True)

@@ -102,6 +102,19 @@ def test_a_reader_sees_all_that_was_handed_in(database: Flaky) -> None:
         assert database.transactions <= 2, "what waits together is committed together"
 
 
+def test_it_knows_that_objects_come_in(database: Flaky, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a moment after each object, so that what can wait lets it pass; entries of other work do not count."""
+    now = 100.0
+    monkeypatch.setattr("archive.services.committer.monotonic", lambda: now)
+    with open_committer(database) as committer:
+        committer.record(entry())
+        seen = [committer.is_receiving]
+        committer.store(instance(1), entry(), lambda: None)
+        seen.append(committer.is_receiving)
+        now += 0.3
+        assert [*seen, committer.is_receiving] == [False, True, False]
+
+
 def test_a_row_follows_by_itself(database: Flaky) -> None:
     """Nobody has to read for a row to be written."""
     done = threading.Event()

@@ -13,7 +13,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.filereader import read_dataset
 
-from archive.errors import FixityError, InstanceNotFound, InvalidIdentifier, RetrieveError
+from archive.errors import ColdStoreDown, FixityError, InstanceNotFound, InvalidIdentifier, RetrieveError
 from archive.index.instances import set_location_state
 from archive.index.records import StoredInstance
 from archive.services.retrieve import Retrieved, Root, Selection, StoredObject, can_give, selection_of
@@ -290,16 +290,34 @@ def test_a_copy_known_to_be_bad_is_not_given(shelf: Shelf, state: str) -> None:
 
 
 def test_the_first_good_copy_is_given(shelf: Shelf) -> None:
-    """Of several copies a bad one, or one on another tier, is passed over."""
+    """Of several copies a bad one is passed over, and one in a cold store that is not there any more."""
     shelf.put(ct_dataset(1))
     instance = stored(shelf)
     (good,) = instance.locations
     others = (replace(good, state="damaged", key="a/b/c"), replace(good, tier="cold", key="d"))
     assert shelf.retrieve.open(replace(instance, locations=(*others, good))).key == good.key
-    with pytest.raises(InstanceNotFound):
+    with pytest.raises(ColdStoreDown, match="no cold store"):
         shelf.retrieve.open(replace(instance, locations=others))
     with pytest.raises(InstanceNotFound):
-        shelf.retrieve.open(replace(instance, locations=()))
+        shelf.retrieve.open(replace(instance, locations=others[:1]))
+
+
+def test_every_copy_is_offered_in_turn(shelf: Shelf) -> None:
+    """Who finds that a copy cannot be read after all is given the next one; the end tells what may go away."""
+    shelf.put(ct_dataset(1))
+    shelf.put(ct_dataset(2))
+    instance = stored(shelf)
+    (good,), (second,) = instance.locations, stored(shelf, 2).locations
+    lost = replace(good, key="20261123/shelf/999999")
+    found = list(shelf.retrieve.each(replace(instance, locations=(good, lost, second))))
+    assert [each.key for each in found] == [good.key, second.key]
+    cold = replace(good, tier="cold", key="d")
+    offered = shelf.retrieve.each(replace(instance, locations=(good, cold)))
+    assert next(offered).key == good.key
+    with pytest.raises(ColdStoreDown):
+        next(offered)
+    with pytest.raises(ColdStoreDown):
+        shelf.retrieve.open(replace(instance, locations=(lost, cold)))
 
 
 def test_a_key_that_leads_elsewhere_is_not_followed(shelf: Shelf) -> None:

@@ -45,9 +45,9 @@ def phantom(index: int = 0, *, size: int = 96, noise: float = 12.0) -> Samples:
 SERIES = [phantom(index) for index in range(12)]
 
 
-def search(frames: Frames, *, layout: SampleFormat = CT, limits: Limits = LIMITS) -> LossyChoice:
+def search(frames: Frames, *, layout: SampleFormat = CT, limits: Limits = LIMITS, threads: int = 1) -> LossyChoice:
     """Return what the search comes to with the shipped codecs."""
-    return find_strongest(frames, limits=limits, codecs=pair(layout))
+    return find_strongest(frames, limits=limits, codecs=pair(layout), threads=threads)
 
 
 def check(choice: LossyChoice, frames: Sequence[Samples], codecs: CodecPair) -> None:
@@ -64,4 +64,5 @@ def check(choice: LossyChoice, frames: Sequence[Samples], codecs: CodecPair) -> 
         assert (kept.raw_bytes, kept.coded_bytes) == (samples.nbytes, len(frame))
         assert kept.coded_sha256 == hashlib.sha256(frame).hexdigest()
         assert kept.source_sha256 == hashlib.sha256(samples.tobytes()).hexdigest()
+        assert kept.decoded_sha256 == hashlib.sha256(codecs.decode(frame).tobytes()).hexdigest()
     assert choice.step == max(kept.step or 0 for kept in choice.frames)

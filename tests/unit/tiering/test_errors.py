@@ -7,18 +7,30 @@ import pytest
 from tiering import errors
 from tiering.errors import (
     CannotCompress,
+    ChecksumMismatch,
     CodecFailed,
     ConversionTooLarge,
+    EncryptionKeyMissing,
+    InvalidKey,
     InvalidLossyRules,
+    InvalidPrices,
     InvalidWarrant,
+    KeyTaken,
     MalformedDataset,
     MalformedPack,
     NotLossless,
+    NotThawed,
     ObjectDiffers,
+    ObjectHeld,
+    ObjectNotFound,
     PackError,
     PackMismatch,
     PackTooLarge,
     PixelMismatch,
+    StoreError,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
     TieringError,
     TranscodeError,
     UnknownPackVersion,
@@ -28,6 +40,7 @@ from tiering.errors import (
 SAMPLES = [
     InvalidWarrant(field="key", reason="is empty"),
     InvalidLossyRules(file="drg", reason="CT is there twice"),
+    InvalidPrices(reason="hot is not a number"),
     TranscodeError(reason="something"),
     UnsupportedConversion(source_uid="1.2", target_uid="1.3"),
     MalformedDataset(offset=12, reason="it ends"),
@@ -42,6 +55,17 @@ SAMPLES = [
     UnknownPackVersion(found="pack/2", known="pack/1"),
     PackMismatch(part="000001.dcm", reason="has another digest"),
     PackTooLarge(reason="300000 instances"),
+    StoreError(reason="something"),
+    InvalidKey(key="../k", reason="leads elsewhere"),
+    KeyTaken(key="k"),
+    ObjectNotFound(key="k"),
+    ObjectHeld(key="k", reason="a legal hold"),
+    NotThawed(key="k"),
+    ChecksumMismatch(key="k", reason="other bytes"),
+    EncryptionKeyMissing(key="k", key_id="2026"),
+    StoreFull(reason="no room"),
+    StoreRefused(reason="no bucket"),
+    StoreUnavailable(reason="no answer"),
 ]
 BY_NAME = pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
 
@@ -67,9 +91,9 @@ def test_fields_are_attributes(error: TieringError) -> None:
 
 
 @BY_NAME
-def test_a_conversion_is_not_worth_repeating(error: TieringError) -> None:
-    """The same bytes fail the same way, so none of these errors asks for another attempt."""
-    assert not error.retryable
+def test_only_an_absent_store_is_worth_another_attempt(error: TieringError) -> None:
+    """The same bytes fail the same way, a full store stays full: only a store that did not answer may do so later."""
+    assert error.retryable is isinstance(error, StoreUnavailable)
     assert error.exit_code >= 10
 
 
@@ -97,3 +121,9 @@ def test_one_except_catches_a_bad_pack() -> None:
     leaves = every_class(PackError)
     assert {MalformedPack, UnknownPackVersion, PackMismatch, PackTooLarge} < leaves
     assert TranscodeError not in leaves
+
+
+def test_one_except_catches_whatever_a_store_raises() -> None:
+    """Every way in which a store fails is a StoreError; a failed conversion is not."""
+    assert {KeyTaken, ObjectDiffers, StoreUnavailable} < every_class(StoreError)
+    assert every_class(StoreError).isdisjoint(every_class(TranscodeError))

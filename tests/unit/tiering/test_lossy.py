@@ -255,3 +255,129 @@ def test_threads_search_at_once() -> None:
     for thread in threads:
         thread.join()
     assert [choice.frames for choice in found] == [expected.frames] * 3
+
+
+# ---- threads --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_any_number_of_threads_comes_to_the_same(threads: int) -> None:
+    """Same step, same evidence, and the same frames kept in the same order: frames that fail are among them."""
+    frames = [phantom(index, noise=4 + index % 5) for index in range(20)]
+    frames[13][:8, :8] = 2000
+    frames[13][1:7:2, 1:7:2] = -2000
+    limits = Limits(9.0, replace(GATE, max_error=30.0, min_psnr_db=20.0, min_ssim=0.5))
+    kept: dict[int, list[tuple[int, bytes]]] = {1: [], threads: []}
+    found = [
+        find_strongest(
+            frames,
+            limits=limits,
+            codecs=pair(CT),
+            keep=lambda index, data, count=count: kept[count].append((index, data)),  # type: ignore[misc]
+            threads=count,
+        )
+        for count in (1, threads)
+    ]
+    check(found[1], frames, pair(CT))
+    assert found[0].frames == found[1].frames
+    assert kept[1] == kept[threads]
+
+
+def test_threads_work_at_once_and_keep_does_not() -> None:
+    """Two frames are encoded at the same time; what is kept is handed over by the thread that asked."""
+    meeting, good = threading.Barrier(2, timeout=30), pair(CT)
+    met = threading.Event()
+
+    def encode(samples: Samples, step: float | None) -> bytes:
+        if not met.is_set() and threading.current_thread() is not threading.main_thread() and seen:
+            meeting.wait()
+            met.set()
+        return good.encode(samples, step)
+
+    seen: list[threading.Thread] = []
+    codecs = replace(good, encode=encode)
+    choice = find_strongest(
+        SERIES, limits=LIMITS, codecs=codecs, keep=lambda *_: seen.append(threading.current_thread()), threads=2
+    )
+    assert choice.is_lossy
+    assert met.is_set()
+    assert set(seen) == {threading.main_thread()}
+
+
+def test_no_more_frames_are_in_memory_than_threads() -> None:
+    """Each thread has one frame, however many wait for their turn."""
+    lock, now, most = threading.Lock(), 0, 0
+    good = pair(CT)
+
+    def encode(samples: Samples, step: float | None) -> bytes:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        try:
+            return good.encode(samples, step)
+        finally:
+            with lock:
+                now -= 1
+
+    assert find_strongest(SERIES, limits=LIMITS, codecs=replace(good, encode=encode), threads=3).is_lossy
+    assert 1 <= most <= 3
+
+
+def test_an_error_in_a_thread_passes_through() -> None:
+    """What a frame's reader raises comes out where the search was asked for."""
+
+    class Broken(Watched):
+        def __getitem__(self, index: int, /) -> Samples:
+            if index == 9:
+                raise OSError("gone")
+            return super().__getitem__(index)
+
+    with pytest.raises(OSError, match="gone"):
+        search(Broken(SERIES), threads=2)
+
+
+def test_few_frames_are_encoded_in_vain() -> None:
+    """Near the cap, what a neighbour came to tells the next frame its step: about one trial and a half for each."""
+    calls, good = 0, pair(CT)
+
+    def encode(samples: Samples, step: float | None) -> bytes:
+        nonlocal calls
+        calls += 1
+        return good.encode(samples, step)
+
+    frames = [phantom(index) for index in range(60)]
+    assert find_strongest(frames, limits=replace(LIMITS, cap=4.0), codecs=replace(good, encode=encode)).is_lossy
+    assert calls <= 60 * 1.7 + 25
+
+
+def test_each_frame_is_judged_by_what_its_own_samples_mean() -> None:
+    """A frame that is rescaled more steeply allows less; the others' errors stay in their own unit."""
+    gate = replace(GATE, min_psnr_db=30.0, min_ssim=0.5)
+    steep = Limits(50.0, gate, PixelFacts(slope=2.0), lambda frame: PixelFacts(slope=2.0 if frame == 3 else 1.0))
+    choice = search(SERIES, limits=steep)
+    for index, frame in enumerate(choice.frames):
+        assert frame.metrics.max_scaled_error == frame.metrics.max_abs_error * (2 if index == 3 else 1)
+        assert frame.metrics.max_scaled_error <= 40
+    all_steep = search(SERIES, limits=Limits(50.0, gate, PixelFacts(slope=2.0)))
+    assert choice.step is not None and all_steep.step is not None
+    assert choice.step >= all_steep.step
+
+
+@pytest.mark.parametrize("cap", [4.0, 5.5, 8.0, 30.0])
+def test_a_single_frame_is_near_its_cap_after_few_trials(cap: float) -> None:
+    """Sizes fall evenly from level to level: a jump or two lead to the cap, from wherever the search starts."""
+    calls, good = 0, pair(CT)
+
+    def encode(samples: Samples, step: float | None) -> bytes:
+        nonlocal calls
+        calls += 1
+        return good.encode(samples, step)
+
+    loose = Gate(min_psnr_db=20.0, min_ssim=0.5, max_error=1000.0)
+    choice = find_strongest([phantom(1, size=256)], limits=Limits(cap, loose), codecs=replace(good, encode=encode))
+    (frame,) = choice.frames
+    assert frame.step is not None
+    assert cap * 0.93 < frame.ratio <= cap
+    assert len(good.encode(phantom(1, size=256), LADDER[LADDER.index(frame.step) + 1])) < frame.raw_bytes / cap
+    assert calls <= 8

@@ -229,3 +229,25 @@ def test_rules_name_their_version() -> None:
     rules = load_rules()
     assert rules.version == "drg 2008, never 2026.1"
     assert isinstance(rules, LossyRules)
+
+
+def test_what_a_pipeline_cannot_carry_forbids() -> None:
+    """Whatever the rules say; each obstacle is a reason."""
+    found = verdict(replace(CT, obstacles=("its instances differ in bits", "000003.dcm: it is digitally signed")))
+    assert not found.allowed
+    assert found.reasons == ("its instances differ in bits", "000003.dcm: it is digitally signed")
+
+
+def test_a_site_s_word_for_the_body_holds_for_any_instance() -> None:
+    """Instances that differ in it, and codes, are all asked."""
+    mixed = replace(CT, body_part="CHEST", region_codes=frozenset({"HEAD"}))
+    assert not verdict(mixed, never_body_parts=frozenset({"HEAD"})).allowed
+    coded = replace(CT, body_part="", region_codes=frozenset({"51185008"}))
+    assert not verdict(coded, never_body_parts=frozenset({"51185008"})).allowed
+
+
+def test_an_object_without_pixels_gets_no_reasons_about_bits() -> None:
+    """A report is no image: that is said, and not that zero bits are too few."""
+    reasons = verdict(replace(CT, modality="SR", bits_allocated=0, bits_stored=0, photometrics=frozenset())).reasons
+    assert any("no image" in reason for reason in reasons)
+    assert not any("bits" in reason or "Photometric" in reason for reason in reasons)

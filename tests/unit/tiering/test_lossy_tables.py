@@ -43,7 +43,7 @@ def test_rules_are_in_the_wheel(tmp_path: Path) -> None:
     subprocess.run(words, cwd=root, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("tiering/rules/")}
-    assert shipped == {f"tiering/rules/{name}.toml" for name in ("car", "drg", "gates", "never")}
+    assert shipped == {f"tiering/rules/{name}.toml" for name in ("car", "drg", "gates", "never", "prices")}
 
 
 def test_there_is_no_other_table() -> None:

@@ -8,13 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from tiering.lossy_tables import load_gates
-from tiering.quality import FrameMetrics, Gate, PaddingRange, PixelFacts, measure, measure_errors, ssim, with_ssim
+from tiering.quality import (
+    SSIM_ROWS,
+    FrameMetrics,
+    Gate,
+    PaddingRange,
+    PixelFacts,
+    measure,
+    measure_errors,
+    ssim,
+    with_ssim,
+)
 
 Samples = NDArray[Any]
 
@@ -155,26 +165,60 @@ def test_a_widened_range_stays_in_what_can_be_stored() -> None:
     assert PaddingRange(3, 4090).widened(40, (0, 4095)) == PaddingRange(0, 4095)
 
 
-@pytest.mark.parametrize("shape", [(7, 7), (40, 33), (134, 40), (22, 9, 3)])
-def test_ssim_is_that_of_the_library(shape: tuple[int, ...]) -> None:
-    """Computed strip by strip, SSIM is what scikit-image finds for the whole frame."""
+KINDS = {"i1": (-128, 127), "u1": (0, 255), "u2": (0, 4095), "i2": (-32768, 32767), "<u2": (0, 65535), "i4": (0, 9000)}
+
+
+def library_ssim(original: Samples, decoded: Samples, peak: float, window: int = 7) -> float:
+    """Return SSIM of a whole frame by scikit-image, in double precision."""
+    axis = 2 if original.ndim == 3 else None
+    one, other = original.astype("f8"), decoded.astype("f8")
+    return float(structural_similarity(one, other, data_range=peak, channel_axis=axis, win_size=window))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [1, 9, 900])
+@pytest.mark.parametrize("shape", [(7, 7), (40, 33), (134, 40), (9, 1100), (22, 9, 3), (8, 1040, 3)])
+def test_ssim_is_that_of_the_library(shape: tuple[int, ...], error: int, kind: str) -> None:
+    """Computed tile by tile, with whole numbers of any width, SSIM is what scikit-image finds for the whole frame."""
     rng = np.random.default_rng(3)
-    original = rng.integers(0, 4000, shape).astype("u2")
-    decoded = (original + rng.integers(0, 900, shape)).astype("u2")
-    axis = 2 if len(shape) == 3 else None
-    expected = structural_similarity(
-        original.astype("f8"), decoded.astype("f8"), data_range=4000.0, channel_axis=axis, win_size=7
-    )
-    assert ssim(original, decoded, 4000) == pytest.approx(expected, abs=1e-5)
+    low, high = KINDS[kind]
+    original = rng.integers(low, high, shape, endpoint=True).astype(kind)
+    decoded = (original + rng.integers(-error, error, shape, endpoint=True)).clip(low, high).astype(kind)
+    expected = library_ssim(original, decoded, float(high - low))
+    assert ssim(original, decoded, high - low) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("window", [3, 5])
+def test_ssim_of_a_small_frame_is_that_of_the_library(window: int) -> None:
+    """With the largest odd window such a frame holds."""
+    rng = np.random.default_rng(4)
+    original = rng.integers(0, 4000, (window, 40)).astype("u2")
+    decoded = (original + rng.integers(0, 90, original.shape)).astype("u2")
+    assert ssim(original, decoded, 4000) == pytest.approx(library_ssim(original, decoded, 4000.0, window), abs=1e-9)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60000), st.integers(0, 5000), st.integers(0, 3000))
+def test_ssim_is_exact_whatever_the_values(seed: int, base: int, spread: int, error: int) -> None:
+    """Large values with little between them, which rounding would lose: still the library's number."""
+    rng = np.random.default_rng(seed)
+    original = (base + rng.integers(0, spread, (12, 19), endpoint=True)).astype("u2")
+    decoded = (original + rng.integers(0, error, original.shape, endpoint=True)).clip(0, 65535).astype("u2")
+    peak = int(original.max()) - int(original.min())
+    if peak:
+        assert ssim(original, decoded, peak) == pytest.approx(library_ssim(original, decoded, float(peak)), abs=1e-7)
 
 
 def test_ssim_of_a_large_frame_is_near_that_of_the_library() -> None:
-    """Every other strip of a large frame stands for all of them."""
+    """Every other strip of a large frame stands for all of them, each to the library's digits."""
     original = phantom(400, 300)
     decoded = (original + np.random.default_rng(2).normal(0, 40, original.shape)).astype("i2")
     peak = int(original.max()) - int(original.min())
-    expected = structural_similarity(original.astype("f8"), decoded.astype("f8"), data_range=float(peak))
-    assert ssim(original, decoded, peak) == pytest.approx(expected, abs=0.005)
+    assert ssim(original, decoded, peak) == pytest.approx(library_ssim(original, decoded, float(peak)), abs=0.005)
+    strips = [slice(top, min(top + SSIM_ROWS, 394) + 6) for top in range(0, 394, 2 * SSIM_ROWS)]
+    sums = [(rows.stop - rows.start - 6, library_ssim(original[rows], decoded[rows], float(peak))) for rows in strips]
+    expected = sum(count * found for count, found in sums) / sum(count for count, _ in sums)
+    assert ssim(original, decoded, peak) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 40), (40, 2), (3, 3), (5, 40), (6, 6), (2, 2, 3)])

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from tests.unit.tiering.transcode.building import (
     ENCODERS,
+    HTJ2K,
     HTJ2K_LOSSY,
+    J2K,
+    JPEG_SV1,
     RLE,
     Samples,
     image,
@@ -28,7 +31,7 @@ from tests.unit.tiering.transcode.building import (
 )
 from tiering.errors import CodecFailed, PixelMismatch, TranscodeError
 from tiering.transcode import codecs
-from tiering.transcode.codecs import is_available, unpack_frame
+from tiering.transcode.codecs import is_available, unpack_frame, unpack_known_frame
 from tiering.transcode.picture import Picture
 from tiering.transcode.syntaxes import SOURCES, Codec
 
@@ -347,3 +350,21 @@ def test_threads_decode_at_once(uid: str) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("uid", [HTJ2K, J2K, RLE, JPEG_SV1])
+@pytest.mark.parametrize("shape", [(61, 77), (61, 77, 3)])
+def test_known_frames_come_out_the_same(uid: str, shape: tuple[int, ...]) -> None:
+    """By the faster decoder where there is one, by the usual one elsewhere: every sample is the same."""
+    samples = image(*shape, dtype="u1")
+    frame = ENCODERS[uid](samples)
+    picture = described(codec_of(uid), samples)
+    assert unpack_known_frame(picture, frame, 0) == unpack_frame(picture, frame, 0)
+
+
+def test_a_known_frame_of_another_size_is_refused() -> None:
+    """Before anything is allocated for it."""
+    samples = image(61, 77)
+    picture = described(Codec.JPEG_2000, samples, rows=62)
+    with pytest.raises(PixelMismatch, match="77x62 described"):
+        unpack_known_frame(picture, ENCODERS[HTJ2K](samples), 0)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydicom.pixels.utils import pixel_array
 
 from tests.unit.tiering.transcode.building import BIG, EXPLICIT, IMPLICIT, Module, converted
-from tests.unit.tiering.transcode.compressing import FREE, JPEG_LS, SEALED, compressed, native
-from tiering.errors import CannotCompress, CodecFailed
+from tests.unit.tiering.transcode.compressing import FREE, J2K, JPEG_LS, SEALED, compressed, native
+from tiering.errors import CannotCompress, CodecFailed, NotLossless
 
 SIDES = st.integers(1, 70)
 KINDS: dict[str, Callable[[Any, int, int, tuple[int, ...]], Any]] = {
@@ -56,8 +56,10 @@ def test_every_picture_comes_back_or_stays(uid: str, module: Module, source_uid:
     dataset = native(module)
     try:
         result = compressed(converted(dataset, EXPLICIT, source_uid), uid=uid, source_uid=source_uid, policy=FREE)
-    except (CannotCompress, CodecFailed) as exc:
-        assert uid == JPEG_LS, exc
+    except (CannotCompress, CodecFailed, NotLossless) as exc:
+        # OpenJPEG's colour transform overflows for some colours of few bits: that is seen, and it is not offered.
+        is_few_bits = module.samples.shape[-1] == 3 and module.bits_stored < 8
+        assert (uid == JPEG_LS and not isinstance(exc, NotLossless)) or (uid == J2K and is_few_bits), exc
         return
     assert result.native == dataset
     assert result.facts.pixel_sha256 == hashlib.sha256(module.samples.tobytes()).hexdigest()

@@ -96,6 +96,18 @@ def test_it_says_what_the_standard_asks() -> None:
     assert (purpose.CodeValue, purpose.CodeMeaning) == ("121320", "Uncompressed predecessor")
 
 
+def test_under_the_old_uid_it_names_no_source() -> None:
+    """A site may keep UIDs: the copy says what it is, and does not claim to be made of itself."""
+    known = sequence(0x00082112, ui(0x00081150, CLASS) + ui(0x00081155, "1.2.3"))
+    for sources, content in ((0, WHOLE), (1, IMAGE_TYPE + UIDS + known + NAME + MODULE.encode() + PIXELS)):
+        found = derived(content, derivation=replace(DERIVATION, sop_instance_uid=OLD))
+        assert found.SOPInstanceUID == OLD
+        assert (found.ImageType[0], found.LossyImageCompression) == ("DERIVED", "01")
+        assert found.DerivationCodeSequence[0].CodeValue == "113040"
+        named = [each.ReferencedSOPInstanceUID for each in found.get("SourceImageSequence", ())]
+        assert named == ["1.2.3"][:sources]
+
+
 def test_elements_ascend() -> None:
     """What is new stands at its place in the order of tags, which readers rely on."""
     tags = [int(each.tag) for each in derived(WHOLE)]
