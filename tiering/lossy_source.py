@@ -181,11 +181,6 @@ class SeriesSource:
         return PixelFacts(slope, self.padding, padding_after)
 
 
-def series_facts(packs: Sequence[HotPackFile]) -> SeriesFacts:
-    """Return what the data sets of a series say that decides about loss. Raises what ``read_series`` does."""
-    return read_series(packs).facts
-
-
 def read_series(packs: Sequence[HotPackFile]) -> SeriesSource:
     """Read what the packs of a series hold, each member proven by its digest first.
 

@@ -143,7 +143,7 @@ class _Members:
             instance = _instance(member, head, self.row, sizes)
             if "truncated_scan" not in instance.flags or len(head) == member.length:
                 break
-        return instance, _copy(member, head)
+        return instance, packed_copy(member, head[: member.header_size])
 
 
 def _instance(member: PackedMember, head: bytes, row: PackRow, sizes: Mapping[str, int]) -> NewInstance:
@@ -165,15 +165,16 @@ def _instance(member: PackedMember, head: bytes, row: PackRow, sizes: Mapping[st
     )
 
 
-def _copy(member: PackedMember, head: bytes) -> PackedCopy:
+def packed_copy(member: PackedMember, header: bytes, received_key: str = "") -> PackedCopy:
+    """Return what the index keeps of a member whose Part 10 header this is."""
     return PackedCopy(
         member.sop_instance_uid,
         member.name,
         member.offset,
         member.header_size,
         member.length,
-        hashlib.sha256(head[: member.header_size]).digest(),
+        hashlib.sha256(header).digest(),
         bytes.fromhex(member.dataset_sha256),
         member.transfer_syntax_uid,
-        "",
+        received_key,
     )

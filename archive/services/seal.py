@@ -24,17 +24,18 @@ from archive.audit import Body, Entry
 from archive.clock import Clock
 from archive.errors import ArchiveError
 from archive.index import packs as table
-from archive.index.packs import Loose, NotLoose, PackedCopy, PackRow, Quiet
+from archive.index.packs import Loose, NotLoose, PackRow, Quiet
 from archive.part10.meta import build_header
 from archive.services.arrival import CHUNK_BYTES
 from archive.services.committer import Committer
 from archive.services.destroy import discard_pack
 from archive.services.landed import Landed, read_landed
 from archive.services.pack_file import ReadBack, WriteOnce
+from archive.services.packed import packed_copy
 from archive.services.remains import HOT, PACK, Stores
 from tiering.disk import Disk
 from tiering.errors import TieringError
-from tiering.pack import MemberFacts, PackedMember, PackFacts, PackWriter, SeriesFacts, pack_key, verify_pack
+from tiering.pack import MemberFacts, PackFacts, PackWriter, SeriesFacts, pack_key, verify_pack
 from tiering.window import open_window
 
 _log = logs.get(__name__)
@@ -270,7 +271,7 @@ class Sealer:
             *(written.size_bytes, digest, series.created_at),
         )
         copies = [
-            (_copy(member, packed), _generation(member.file))
+            (packed_copy(packed, member.header, member.file.key), _generation(member.file))
             for member, packed in zip(members, written.members, strict=True)
         ]
         body: Body = {"study_instance_uid": study, "key": key, "sha256": written.sha256, "instances": len(members)}
@@ -324,20 +325,6 @@ def _pack(target: BinaryIO, series: SeriesFacts, packings: Iterator[_Packing]) -
         writer.add(packing.member.facts, packing.chunks)
         is_empty = False
     return None if is_empty else writer.finish()
-
-
-def _copy(member: _Member, packed: PackedMember) -> PackedCopy:
-    return PackedCopy(
-        packed.sop_instance_uid,
-        packed.name,
-        packed.offset,
-        packed.header_size,
-        packed.length,
-        sha256(member.header).digest(),
-        bytes.fromhex(packed.dataset_sha256),
-        packed.transfer_syntax_uid,
-        member.file.key,
-    )
 
 
 def _generation(file: Loose) -> str:

@@ -104,10 +104,7 @@ def test_a_study_that_kills_its_worker_is_set_aside(steps: FakeSteps, new_worker
 def test_a_deleted_database_costs_nothing_but_time(tmp_path: Path, steps: FakeSteps, new_worker: NewWorker) -> None:
     """Without its database of workflows a worker finds what is due again, and runs every step of it again."""
     call = f"prepare.{STUDY}.2"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    worker = new_worker().start()
-    worker.wait_for_call(call)
+    worker = new_worker().start_into(STUDY, call)
     worker.kill()
     steps.take("block", call)
     for path in tmp_path.glob("workflows.db*"):
@@ -124,10 +121,7 @@ def test_another_worker_finishes_what_a_killed_one_began(
 ) -> None:
     """Of two workers on PostgreSQL one is killed inside a step: the other runs that step again, and no other."""
     call = f"prepare.{STUDY}.2"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    first = new_worker("first", url=postgres_url).start()
-    first.wait_for_call(call)
+    first = new_worker("first", url=postgres_url).start_into(STUDY, call)
     second = new_worker("second", url=postgres_url).start()
     second.wait_for_event("worker_started")
     steps.make_due(OTHER)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integration.disposal.conftest import (
+    Office,
     clock,
     database,
     empty_url,
@@ -14,6 +17,7 @@ from tests.integration.disposal.conftest import (
     postgres_url,
     url,
 )
+from tests.integration.tiering.cold_side import ColdSide
 
 __all__ = [
     "clock",
@@ -27,3 +31,9 @@ __all__ = [
     "postgres_url",
     "url",
 ]
+
+
+@pytest.fixture
+def side(office: Office) -> ColdSide:
+    """Lend an archive with a cold store."""
+    return ColdSide(office)

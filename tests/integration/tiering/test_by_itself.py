@@ -20,7 +20,7 @@ from archive.services.migration_queue import MigrationQueue
 from archive.services.tier_plan import TierPlan
 from archive.services.trim_hot import ColdCleaner, HotTrimmer
 from archive.worker import Pace, Worker
-from tests.integration.disposal.conftest import SITES, Office, study_uid
+from tests.integration.disposal.conftest import SITES, study_uid
 from tests.integration.index.making import value
 from tests.integration.tiering.cold_side import ColdSide
 from tests.integration.tiering.plain_lossy import PlainLossy
@@ -31,12 +31,6 @@ from tiering.stores.base import Source, StoredObject
 from tiering.stores.memory import MemoryStore
 
 QUICK = Pace(2, 2, waits=(0.02,), tick=0.05, idle=0.1, pause=0.2, poll=0.05, trim=0.2)
-
-
-@pytest.fixture
-def side(office: Office) -> ColdSide:
-    """Lend an archive with an empty cold store."""
-    return ColdSide(office)
 
 
 def migration(side: ColdSide) -> Migration:

@@ -11,7 +11,7 @@ from archive.index.statements import Statement
 from archive.services.cold_adopt import ColdAdopt, Index
 from archive.services.remains import COLD, iter_remains
 from archive.services.reports import AddColdReport
-from tests.integration.disposal.conftest import ANNE, OLGA, WAITING_DAYS, Office, nothing, sop_uid, study_uid
+from tests.integration.disposal.conftest import ANNE, OLGA, WAITING_DAYS, nothing, sop_uid, study_uid
 from tests.integration.index.making import change
 from tests.integration.tiering.cold_side import ColdSide
 from tests.integration.tiering.plain_lossy import PlainLossy, successor_uid
@@ -20,12 +20,6 @@ from tests.integration.tiering.test_cold_rebuild import facts, instances, rebuil
 from tiering.errors import StoreUnavailable
 from tiering.stores.base import Availability, StoredObject
 from tiering.stores.memory import MemoryStore
-
-
-@pytest.fixture
-def side(office: Office) -> ColdSide:
-    """Lend an archive with a cold store."""
-    return ColdSide(office)
 
 
 @pytest.fixture

@@ -29,12 +29,6 @@ from tiering.stores.memory import MemoryStore
 
 
 @pytest.fixture
-def side(office: Office) -> ColdSide:
-    """Lend an archive with a cold store."""
-    return ColdSide(office)
-
-
-@pytest.fixture
 def lossy(side: ColdSide) -> ColdSide:
     """Lend one whose cold copies are lossy."""
     return replace(side, lossy=PlainLossy(side.stores))

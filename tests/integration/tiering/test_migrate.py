@@ -19,12 +19,6 @@ from tiering.stores.base import Source, StoredObject
 from tiering.stores.memory import MemoryStore
 
 
-@pytest.fixture
-def side(office: Office) -> ColdSide:
-    """Lend an archive with an empty cold store."""
-    return ColdSide(office)
-
-
 def cold_copies(office: Office) -> int:
     """Return how many copies the index has in the cold tier."""
     count = value(office.ledger.database, "SELECT COUNT(*) FROM location WHERE tier = 'cold' AND state = 'present'")

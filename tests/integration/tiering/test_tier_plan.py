@@ -25,12 +25,6 @@ from tiering.prices import FOLDER, load_prices
 DAY = date(2026, 11, 28)
 
 
-@pytest.fixture
-def side(office: Office) -> ColdSide:
-    """Lend an archive with an empty cold store."""
-    return ColdSide(office)
-
-
 def planner(office: Office, **values: Any) -> TierPlan:
     """Return what plans, by a policy."""
     bases = {site: rules.basis for site, rules in rules_of(SITES.values()).items()}

@@ -52,6 +52,13 @@ class WorkerProcess:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment, cwd=ROOT)
         return self
 
+    def start_into(self, study: str, call: str) -> WorkerProcess:
+        """Start it with a study to migrate; it has begun a step that does not end before it is let."""
+        self.steps.put("block", call)
+        self.steps.make_due(study)
+        self.start().wait_for_call(call)
+        return self
+
     @property
     def steps(self) -> FakeSteps:
         """Return its steps, to look at and to disturb."""

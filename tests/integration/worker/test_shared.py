@@ -59,10 +59,7 @@ def test_a_worker_that_stops_leaves_its_study_to_the_other(
 ) -> None:
     """One that is stopped in order hands its study back at once: the other goes on, and nothing counts as a failure."""
     call = f"prepare.{STUDY}.2"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    first = new_worker("first", url=postgres_url).start()
-    first.wait_for_call(call)
+    first = new_worker("first", url=postgres_url).start_into(STUDY, call)
     second = new_worker("second", url=postgres_url).start()
     second.wait_for_event("worker_started")
     assert first.stop() == 0
@@ -101,10 +98,7 @@ def test_a_database_that_restarts_in_the_middle_costs_no_step(
 ) -> None:
     """PostgreSQL goes and comes back while a series is prepared: its result is kept, and no other step is run again."""
     call = f"prepare.{STUDY}.1"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    worker = new_worker(url=own_server.create_database()).start()
-    worker.wait_for_call(call)
+    worker = new_worker(url=own_server.create_database()).start_into(STUDY, call)
     own_server.stop()
     steps.take("block", call)
     worker.wait_for_event("worker_failed")
@@ -121,11 +115,8 @@ def test_a_database_that_is_away_does_not_keep_the_archive_from_stopping(
 ) -> None:
     """Stopped while its database is away, with a step just done, a worker ends; the next start runs that step again."""
     call = f"prepare.{STUDY}.1"
-    steps.put("block", call)
-    steps.make_due(STUDY)
     url = own_server.create_database()
-    worker = new_worker(url=url).start()
-    worker.wait_for_call(call)
+    worker = new_worker(url=url).start_into(STUDY, call)
     own_server.stop()
     steps.take("block", call)
     worker.wait_for_call(call, phase="end")
@@ -152,10 +143,7 @@ def test_jobs_are_told_apart_from_a_database_that_is_away(own_server: Server) ->
 def test_it_talks_to_its_database_alone(steps: FakeSteps, new_worker: NewWorker, postgres_server: Server) -> None:
     """A worker on PostgreSQL has connections to it, and no other socket."""
     call = f"prepare.{STUDY}.1"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    worker = new_worker(url=postgres_server.create_database()).start()
-    worker.wait_for_call(call)
+    worker = new_worker(url=postgres_server.create_database()).start_into(STUDY, call)
     there = f"0100007F:{postgres_server.port:04X}"
     assert {peer.split()[1] for peer in peers_of(worker.pid)} == {there}
     assert worker.stop() == 0

@@ -186,10 +186,7 @@ def test_outside_its_window_nothing_starts(steps: FakeSteps, new_worker: NewWork
 def test_a_window_that_closes_lets_the_series_at_hand_finish(steps: FakeSteps, new_worker: NewWorker) -> None:
     """The series at hand is finished and kept, the next waits for the window, and nothing is done twice."""
     call = f"prepare.{STUDY}.1"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    worker = new_worker().start()
-    worker.wait_for_call(call)
+    worker = new_worker().start_into(STUDY, call)
     (steps.folder / "open").unlink()
     steps.make_due(OTHER)
     steps.take("block", call)
@@ -207,10 +204,7 @@ def test_a_window_that_closes_lets_the_series_at_hand_finish(steps: FakeSteps, n
 def test_a_stop_does_not_wait_for_a_long_series(steps: FakeSteps, new_worker: NewWorker) -> None:
     """A stop gives the series at hand up: it is run again by the next start, counts as no failure, the rest is kept."""
     call = f"prepare.{STUDY}.2"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    worker = new_worker().start()
-    worker.wait_for_call(call)
+    worker = new_worker().start_into(STUDY, call)
     assert worker.stop() == 0, "it ended while the step went on"
     assert call not in steps.calls("end")
     assert [job.state for job in list_jobs(worker.url)] == ["waiting"]
@@ -285,10 +279,7 @@ def test_a_full_disk_is_told_and_survived(steps: FakeSteps, new_worker: NewWorke
 def test_a_locked_database_is_waited_for(steps: FakeSteps, new_worker: NewWorker, tmp_path: Path) -> None:
     """While somebody else has the file locked nothing goes wrong; afterwards the study is migrated, each step once."""
     call = f"prepare.{STUDY}.1"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    worker = new_worker().start()
-    worker.wait_for_call(call)
+    worker = new_worker().start_into(STUDY, call)
     with closing(sqlite3.connect(tmp_path / "workflows.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         steps.take("block", call)
@@ -305,10 +296,7 @@ def test_a_locked_database_does_not_keep_the_archive_from_stopping(
 ) -> None:
     """Stopped while the file is locked a worker ends, and says that it was given up; the next start goes on."""
     call = f"prepare.{STUDY}.1"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    worker = new_worker().start()
-    worker.wait_for_call(call)
+    worker = new_worker().start_into(STUDY, call)
     with closing(sqlite3.connect(tmp_path / "workflows.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         steps.take("block", call)
@@ -338,10 +326,7 @@ def test_what_ended_long_ago_is_forgotten(steps: FakeSteps, new_worker: NewWorke
 def test_workflows_of_another_version_are_not_stranded(steps: FakeSteps, new_worker: NewWorker) -> None:
     """A study that another version began is begun anew: its steps may be others, and each may be run again."""
     call = f"prepare.{STUDY}.2"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    old = new_worker("old", version="migration-0").start()
-    old.wait_for_call(call)
+    old = new_worker("old", version="migration-0").start_into(STUDY, call)
     old.kill()
     steps.take("block", call)
     new = new_worker("new").start()
@@ -358,10 +343,7 @@ def test_workflows_of_another_version_are_not_stranded(steps: FakeSteps, new_wor
 def test_it_listens_to_nobody_and_calls_nobody(steps: FakeSteps, new_worker: NewWorker) -> None:
     """No port is open, no telemetry leaves: a worker on SQLite has no connection at all."""
     call = f"prepare.{STUDY}.1"
-    steps.put("block", call)
-    steps.make_due(STUDY)
-    worker = new_worker().start()
-    worker.wait_for_call(call)
+    worker = new_worker().start_into(STUDY, call)
     assert peers_of(worker.pid) == []
     assert worker.stop() == 0
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiering.lossy import LADDER, CodecPair, Frames, Limits, LossyChoice, find_strongest
+from tiering.lossy_series import htj2k_pair
 from tiering.quality import Gate, measure
-from tiering.transcode import irreversible
 from tiering.transcode.irreversible import SampleFormat
 
 Samples = NDArray[Any]
@@ -19,18 +19,6 @@ Samples = NDArray[Any]
 CT = SampleFormat(16, 12, is_signed=True)
 GATE = Gate(min_psnr_db=45.0, min_ssim=0.95, max_error=40.0)
 LIMITS = Limits(cap=8.0, gate=GATE)
-
-
-def pair(layout: SampleFormat) -> CodecPair:
-    """Return the shipped codecs for one format."""
-    encoder, decoder = irreversible.versions()
-    return CodecPair(
-        irreversible.TRANSFER_SYNTAX_UID,
-        encoder,
-        decoder,
-        lambda samples, step: irreversible.encode(samples, step, layout),
-        lambda frame: irreversible.decode(frame, layout),
-    )
 
 
 def phantom(index: int = 0, *, size: int = 96, noise: float = 12.0) -> Samples:
@@ -47,7 +35,7 @@ SERIES = [phantom(index) for index in range(12)]
 
 def search(frames: Frames, *, layout: SampleFormat = CT, limits: Limits = LIMITS, threads: int = 1) -> LossyChoice:
     """Return what the search comes to with the shipped codecs."""
-    return find_strongest(frames, limits=limits, codecs=pair(layout), threads=threads)
+    return find_strongest(frames, limits=limits, codecs=htj2k_pair(layout), threads=threads)
 
 
 def check(choice: LossyChoice, frames: Sequence[Samples], codecs: CodecPair) -> None:

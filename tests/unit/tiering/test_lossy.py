@@ -11,8 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.unit.tiering.lossy_series import CT, GATE, LIMITS, SERIES, Samples, check, pair, phantom, search
+from tests.unit.tiering.lossy_series import CT, GATE, LIMITS, SERIES, Samples, check, phantom, search
 from tiering.lossy import LADDER, Limits, LossyChoice, find_strongest
+from tiering.lossy_series import htj2k_pair
 from tiering.quality import Gate, PaddingRange, PixelFacts, measure
 from tiering.transcode.irreversible import SampleFormat
 
@@ -20,14 +21,14 @@ from tiering.transcode.irreversible import SampleFormat
 def test_a_ct_goes_lossy() -> None:
     """Every frame passes the gate, none is beyond the cap, and what is kept of each is true."""
     choice = search(SERIES)
-    check(choice, SERIES, pair(CT))
+    check(choice, SERIES, htj2k_pair(CT))
     assert choice.reason == "every frame passed"
     assert 3 < choice.ratio <= 8
 
 
 def test_the_next_step_would_fail() -> None:
     """The step is the strongest of the ladder: with the next one, some frame fails or is beyond the cap."""
-    codecs = pair(CT)
+    codecs = htj2k_pair(CT)
     choice = search(SERIES, limits=replace(LIMITS, cap=50.0))
     check(choice, SERIES, codecs)
     assert choice.step is not None
@@ -58,7 +59,7 @@ def test_every_format_goes_the_same_way(layout: SampleFormat, frames: list[Sampl
     """Signed, unsigned, 12 bits in 16, MONOCHROME1 and 8 bits are compressed, decoded and measured right."""
     gate = replace(GATE, max_error=None, max_error_percent=3.0)
     choice = search(frames, layout=layout, limits=Limits(8.0, gate))
-    check(choice, frames, pair(layout))
+    check(choice, frames, htj2k_pair(layout))
     assert choice.ratio > 1.5
 
 
@@ -77,7 +78,7 @@ def test_colours_go_lossy() -> None:
     frames = list((base + rng.normal(0, 4, base.shape)).clip(0, 255).astype("u1"))
     gate = Gate(min_psnr_db=30.0, min_ssim=0.8, max_error_percent=15.0)
     choice = search(frames, layout=layout, limits=Limits(12.0, gate))
-    check(choice, frames, pair(layout))
+    check(choice, frames, htj2k_pair(layout))
 
 
 def test_plain_colours_stay_lossless() -> None:
@@ -103,7 +104,7 @@ def test_the_cap_holds_for_every_frame() -> None:
     """Where the gate would allow more, each frame ends just below the cap."""
     limits = Limits(5.0, replace(GATE, max_error=1000.0, min_psnr_db=20.0, min_ssim=0.5))
     choice = search(SERIES, limits=limits)
-    check(choice, SERIES, pair(CT))
+    check(choice, SERIES, htj2k_pair(CT))
     assert all(4.7 < frame.ratio <= 5.0 for frame in choice.frames)
 
 
@@ -111,7 +112,7 @@ def test_an_empty_slice_is_kept_exactly() -> None:
     """A blank frame, which any step compresses beyond the cap, loses nothing and keeps no other frame back."""
     frames = [*SERIES[:6], np.full((96, 96), -1000, "i2"), *SERIES[6:]]
     choice = search(frames)
-    check(choice, frames, pair(CT))
+    check(choice, frames, htj2k_pair(CT))
     assert [index for index, frame in enumerate(choice.frames) if frame.step is None] == [6]
     assert choice.frames[6].metrics.is_exact
     assert choice.step == search(SERIES).step
@@ -142,7 +143,7 @@ def test_padding_declared_as_a_range_is_kept() -> None:
     padding = PaddingRange(-2000, -2000)
     limits = Limits(8.0, GATE, PixelFacts(padding=padding, padding_after=padding.widened(40, CT.limits)))
     choice = search(PADDED, limits=limits)
-    check(choice, PADDED, pair(CT))
+    check(choice, PADDED, htj2k_pair(CT))
 
 
 def test_overlay_bits_keep_a_series_lossless() -> None:
@@ -158,13 +159,13 @@ def test_overlay_bits_keep_a_series_lossless() -> None:
 def test_frames_of_several_objects_may_differ_in_size() -> None:
     """A localizer of another size goes with its series."""
     frames = [*SERIES[:4], phantom(5, size=60)]
-    check(search(frames), frames, pair(CT))
+    check(search(frames), frames, htj2k_pair(CT))
 
 
 def test_big_endian_memory_has_the_same_digest() -> None:
     """The digest is of little-endian samples, whatever order they come in."""
     little = search(SERIES[:1])
-    codecs = pair(CT)
+    codecs = htj2k_pair(CT)
     swapped = replace(codecs, encode=lambda samples, step: codecs.encode(samples.astype("<i2"), step))
     swapped = replace(swapped, decode=lambda frame: codecs.decode(frame).astype(">i2"))
     big = find_strongest([SERIES[0].astype(">i2")], limits=LIMITS, codecs=swapped)
@@ -179,9 +180,9 @@ def test_what_is_kept_is_what_was_measured() -> None:
     frames = [*[phantom(index, noise=5) for index in range(16)], phantom(99, noise=60)]
     kept: dict[int, list[bytes]] = {}
     choice = find_strongest(
-        frames, limits=LIMITS, codecs=pair(CT), keep=lambda index, data: kept.setdefault(index, []).append(data)
+        frames, limits=LIMITS, codecs=htj2k_pair(CT), keep=lambda index, data: kept.setdefault(index, []).append(data)
     )
-    check(choice, frames, pair(CT))
+    check(choice, frames, htj2k_pair(CT))
     assert sorted(kept) == list(range(len(frames)))
     for index, frame in enumerate(choice.frames):
         assert hashlib.sha256(kept[index][-1]).hexdigest() == frame.coded_sha256
@@ -194,8 +195,8 @@ def test_one_step_holds_for_the_series() -> None:
     frames[-1][1:7:2, 1:7:2] = -2000
     kept: list[int] = []
     limits = Limits(60.0, replace(GATE, max_error=30.0, min_psnr_db=20.0, min_ssim=0.5))
-    choice = find_strongest(frames, limits=limits, codecs=pair(CT), keep=lambda index, _: kept.append(index))
-    check(choice, frames, pair(CT))
+    choice = find_strongest(frames, limits=limits, codecs=htj2k_pair(CT), keep=lambda index, _: kept.append(index))
+    check(choice, frames, htj2k_pair(CT))
     assert len({frame.step for frame in choice.frames}) == 1
     assert len(kept) > len(frames)
 
@@ -272,20 +273,20 @@ def test_any_number_of_threads_comes_to_the_same(threads: int) -> None:
         find_strongest(
             frames,
             limits=limits,
-            codecs=pair(CT),
+            codecs=htj2k_pair(CT),
             keep=lambda index, data, count=count: kept[count].append((index, data)),  # type: ignore[misc]
             threads=count,
         )
         for count in (1, threads)
     ]
-    check(found[1], frames, pair(CT))
+    check(found[1], frames, htj2k_pair(CT))
     assert found[0].frames == found[1].frames
     assert kept[1] == kept[threads]
 
 
 def test_threads_work_at_once_and_keep_does_not() -> None:
     """Two frames are encoded at the same time; what is kept is handed over by the thread that asked."""
-    meeting, good = threading.Barrier(2, timeout=30), pair(CT)
+    meeting, good = threading.Barrier(2, timeout=30), htj2k_pair(CT)
     met = threading.Event()
 
     def encode(samples: Samples, step: float | None) -> bytes:
@@ -307,7 +308,7 @@ def test_threads_work_at_once_and_keep_does_not() -> None:
 def test_no_more_frames_are_in_memory_than_threads() -> None:
     """Each thread has one frame, however many wait for their turn."""
     lock, now, most = threading.Lock(), 0, 0
-    good = pair(CT)
+    good = htj2k_pair(CT)
 
     def encode(samples: Samples, step: float | None) -> bytes:
         nonlocal now, most
@@ -339,7 +340,7 @@ def test_an_error_in_a_thread_passes_through() -> None:
 
 def test_few_frames_are_encoded_in_vain() -> None:
     """Near the cap, what a neighbour came to tells the next frame its step: about one trial and a half for each."""
-    calls, good = 0, pair(CT)
+    calls, good = 0, htj2k_pair(CT)
 
     def encode(samples: Samples, step: float | None) -> bytes:
         nonlocal calls
@@ -367,7 +368,7 @@ def test_each_frame_is_judged_by_what_its_own_samples_mean() -> None:
 @pytest.mark.parametrize("cap", [4.0, 5.5, 8.0, 30.0])
 def test_a_single_frame_is_near_its_cap_after_few_trials(cap: float) -> None:
     """Sizes fall evenly from level to level: a jump or two lead to the cap, from wherever the search starts."""
-    calls, good = 0, pair(CT)
+    calls, good = 0, htj2k_pair(CT)
 
     def encode(samples: Samples, step: float | None) -> bytes:
         nonlocal calls

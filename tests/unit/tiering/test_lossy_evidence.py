@@ -15,7 +15,7 @@ from tests.unit.tiering.hot_packs import hot_pack, image, lossy
 from tiering import lossy_evidence as evidence
 from tiering.lossy import FrameEvidence
 from tiering.lossy_rules import SeriesFacts, may_be_lossy
-from tiering.lossy_source import series_facts
+from tiering.lossy_source import read_series
 from tiering.lossy_tables import load_gates, load_rules
 from tiering.quality import FrameMetrics
 
@@ -105,7 +105,8 @@ def test_nothing_of_the_patient_is_in_it(tmp_path: Path) -> None:
 
 def test_facts_come_back() -> None:
     """What was known of the series can be judged by other rules, later, without its pixels."""
-    known = series_facts([hot_pack([image(1), image(2, HighBit=13), image(3, BodyPartExamined="HEAD")], sealed=False)])
+    images = [image(1), image(2, HighBit=13), image(3, BodyPartExamined="HEAD")]
+    known = read_series([hot_pack(images, sealed=False)]).facts
     rules = load_rules()
     head = evidence.head(rules, "g", may_be_lossy(known, rules), facts=known)
     assert evidence.facts_of(json.loads(evidence.encoded(head))) == known

@@ -15,7 +15,7 @@ from tests.unit.tiering.hot_packs import hot_pack, image
 from tiering.errors import TieringError
 from tiering.lossy_facts import Gathered, Statements, padding_of, slopes_of
 from tiering.lossy_rules import SeriesFacts, SiteRules, may_be_lossy
-from tiering.lossy_source import read_series, series_facts
+from tiering.lossy_source import read_series
 from tiering.lossy_tables import load_rules
 from tiering.quality import PaddingRange
 from tiering.transcode.picture import Picture
@@ -27,7 +27,7 @@ EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", ImplicitVRLittleEndian, Explici
 
 def facts_of(*images: Dataset, **values: Any) -> SeriesFacts:
     """Return the facts of a series that is packed as it came."""
-    return series_facts([hot_pack(images, sealed=False, **values)])
+    return read_series([hot_pack(images, sealed=False, **values)]).facts
 
 
 def with_sequence(keyword: str, *items: Dataset) -> Dataset:
@@ -84,7 +84,7 @@ def test_sealed_colours_are_those_of_the_decoded_frames() -> None:
 
     colours = np.random.default_rng(1).integers(0, 255, (40, 50, 3)).astype("u1") // 16 * 3
     ds = image(1, colours, PhotometricInterpretation="RGB", PlanarConfiguration=0)
-    assert series_facts([hot_pack([ds])]).photometrics == {"RGB"}
+    assert read_series([hot_pack([ds])]).facts.photometrics == {"RGB"}
 
 
 ROOT: dict[str, Callable[[], Dataset]] = {
@@ -334,4 +334,4 @@ def test_a_broken_pack_is_no_obstacle_but_an_error() -> None:
     pack.file.seek(member.offset + 200)
     pack.file.write(bytes([byte ^ 1]))
     with pytest.raises(TieringError, match=r"000001\.dcm has another digest"):
-        series_facts([pack])
+        read_series([pack])

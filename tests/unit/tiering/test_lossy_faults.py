@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.tiering.lossy_series import CT, GATE, LIMITS, SERIES, Samples, check, pair, phantom, search
+from tests.unit.tiering.lossy_series import CT, GATE, LIMITS, SERIES, Samples, check, phantom, search
 from tiering.errors import CodecFailed, PixelMismatch
 from tiering.lossy import CodecPair, Limits, find_strongest
+from tiering.lossy_series import htj2k_pair
 from tiering.quality import Gate
 
 # ---- faulty codecs -------------------------------------------------------------------------------------------------
@@ -61,7 +62,7 @@ DAMAGES: dict[str, Callable[[Samples], Any]] = {
 
 def damaged(damage: Callable[[Samples], Any], only: Callable[[Samples], bool]) -> CodecPair:
     """Return the shipped codecs with a decoder that damages the frames `only` is true of."""
-    good = pair(CT)
+    good = htj2k_pair(CT)
 
     def decode(frame: bytes) -> Samples:
         samples = good.decode(frame)
@@ -98,7 +99,7 @@ def test_a_codec_that_refuses_keeps_the_series_lossless(error: Exception, side: 
     def refuse(*_: Any) -> Any:
         raise error
 
-    good = pair(CT)
+    good = htj2k_pair(CT)
     codecs = replace(good, encode=refuse) if side == "encode" else replace(good, decode=refuse)
     choice = find_strongest(SERIES, limits=LIMITS, codecs=codecs)
     assert not choice.is_lossy
@@ -107,7 +108,7 @@ def test_a_codec_that_refuses_keeps_the_series_lossless(error: Exception, side: 
 
 def test_an_exact_form_that_is_not_exact_is_refused() -> None:
     """A frame said to be without loss has to come back without one."""
-    good = pair(CT)
+    good = htj2k_pair(CT)
     plain = np.full((96, 96), -1000, "i2")
     plain[40, 40] = 1000
     # The last byte of COD says which wavelet: 1 for the reversible one (ISO 15444-1 A.6.1).
@@ -119,7 +120,7 @@ def test_an_exact_form_that_is_not_exact_is_refused() -> None:
 
 def test_a_codec_that_changes_its_mind_comes_to_an_end() -> None:
     """When a frame passes once and fails the next time, the search still ends, after a bounded number of trials."""
-    good = pair(CT)
+    good = htj2k_pair(CT)
     calls = 0
 
     def decode(frame: bytes) -> Samples:
@@ -135,7 +136,7 @@ def test_a_codec_that_changes_its_mind_comes_to_an_end() -> None:
 def test_a_codec_cannot_verify_itself() -> None:
     """Encoder and decoder of one library, whatever the versions, are no pair."""
     with pytest.raises(AssertionError, match="verify itself"):
-        replace(pair(CT), decoder="openjph 9.9")
+        replace(htj2k_pair(CT), decoder="openjph 9.9")
 
 
 # ---- properties, with a codec that is arithmetic -----------------------------------------------------------------
@@ -178,7 +179,7 @@ def test_a_series_passes_only_if_every_frame_passes(frames: list[Samples], error
     limits = limits_of(error)
     choice = search(frames, limits=limits)
     if choice.is_lossy:
-        check(choice, frames, pair(CT))
+        check(choice, frames, htj2k_pair(CT))
     else:
         assert choice.reason
 
