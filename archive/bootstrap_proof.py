@@ -81,7 +81,7 @@ def _cold_of(core: Core) -> ObjectStore:
 
 
 def _are_readable(core: Core, uids: Collection[str]) -> bool:
-    """Tell whether each of these instances has a hot copy whose bytes are right, by reading them."""
+    """Tell whether each of these instances has a cold copy, which is proven later, or a hot one that reads right."""
     fixity = Fixity(core.committer, core.disk, core.settings.hot_folder, utc_now)
     with core.committer.read() as connection:
         found = list(iter_instances(connection, sops=sorted(uids)))
@@ -89,7 +89,8 @@ def _are_readable(core: Core, uids: Collection[str]) -> bool:
 
 
 def _is_readable(check: Callable[[LocatedCopy], str], instance: StoredInstance) -> bool:
-    return any(check(copy) == PRESENT for copy in _hot_copies(instance))
+    is_cold = any(copy.tier == "cold" for copy in instance.copies)
+    return is_cold or any(check(copy) == PRESENT for copy in _hot_copies(instance))
 
 
 def _hot_copies(instance: StoredInstance) -> Sequence[LocatedCopy]:

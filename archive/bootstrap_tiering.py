@@ -19,7 +19,7 @@ from archive.services.assess import rules_of
 from archive.services.cold_reading import ColdReading, ReadingPlan, cold_reading, make_recall
 from archive.services.compression import compression
 from archive.services.evidence import EvidenceRoom
-from archive.services.migrate import LossyCopies, Migrator
+from archive.services.migrate import Migrator
 from archive.services.migration import Migration
 from archive.services.migration_queue import MigrationQueue
 from archive.services.prefetch import PrefetchPolicy
@@ -35,19 +35,33 @@ from tiering.lossy_rules import LossyRules, SiteRules
 from tiering.policy import Override, TierPolicy
 from tiering.prices import FOLDER, STANDARD, load_prices
 from tiering.stores.base import ObjectStore
+from tiering.transcode import ffmpeg
 
 if TYPE_CHECKING:
+    from archive.services.lossy_copies import LossyCopier
+    from archive.services.remake import Remaker
     from archive.services.tier_impact import TierImpact
 
+_PROVEN_BY_FFMPEG = frozenset({"jpeg2000", "jpeg-ls"})
 _MIB = 1 << 20
 _GIB = 1 << 30
+_PAGES = 20
+"""A look for studies to re-make stops after so many: the worker has other things to see to meanwhile."""
 
 
 def sealer_of(core: Core, *, actor: str = "drimbox") -> Sealer:
-    """Return what packs the quiet studies of an archive, in somebody's name."""
+    """Return what packs the quiet studies of an archive, in somebody's name. Raises ConfigError."""
     sealing = core.settings.sealing
+    _check_second_decoder("sealing.codec", sealing.codec)
     quiet = timedelta(minutes=sealing.quiet_minutes)
     return Sealer(core.committer, stores_of(core), utc_now, quiet, compression(sealing.codec), actor)
+
+
+def _check_second_decoder(name: str, codec: str) -> None:
+    """Raise ConfigError when the library is not there that proves what a codec of the settings makes."""
+    if codec in _PROVEN_BY_FFMPEG and not ffmpeg.is_usable():
+        reason = f"{codec} is proven by FFmpeg, which is missing: install drimbox-archive[codecs] ({ffmpeg.PACKAGE})"
+        raise ConfigError(name=name, reason=reason)
 
 
 def trimmer_of(core: Core, *, actor: str = "drimbox") -> Trimmer:
@@ -127,25 +141,55 @@ def migration_of(core: Core, *, actor: str = "drimbox", pause: Callable[[], None
 
     Raises ConfigError.
     """
-    cleaner = ColdCleaner(core.committer, stores_of(core), utc_now, actor=actor)
+    end_uploads = None if core.cold is None else core.cold.end_uploads
+    cleaner = ColdCleaner(core.committer, stores_of(core), utc_now, actor=actor, end_uploads=end_uploads)
     queue = MigrationQueue(tier_plan_of(core), monotonic)
-    return Migration(
+    migration = Migration(
         migrator_of(core, actor=actor, pause=pause),
         hot_trimmer_of(core, actor=actor),
         cleaner,
         lambda limit: queue.due(utc_now().date(), limit),
     )
+    if not (core.settings.migration.remake and core.settings.lossy.enabled):
+        return migration
+    remaker = remaker_of(core, actor=actor, pause=pause)
+    remade = MigrationQueue(remaker, monotonic, pages=_PAGES)
+    return replace(migration, remaker=remaker, next_remade=lambda limit: remade.due(utc_now().date(), limit))
 
 
-def lossy_of(core: Core, pause: Callable[[], None] | None = None) -> LossyCopies | None:
-    """Return what makes lossy copies; None when they are off."""
+def remaker_of(core: Core, *, actor: str = "drimbox", pause: Callable[[], None] | None = None) -> Remaker:
+    """Return what makes lossy what went cold without loss, in somebody's name. Raises ConfigError."""
+    from archive.services.remake import Remaker  # noqa: PLC0415  its libraries are slow to load
+
+    copier = lossy_of(core, pause)
+    if copier is None:
+        raise ConfigError(name="lossy.enabled", reason="lossy copies are off")
+    return Remaker(
+        migrator_of(core, actor=actor),
+        tier_impact_of(core),
+        lambda stores, referring: replace(copier, stores=stores, referring=referring),
+        2 * core.settings.storage.min_free_mib * _MIB,
+    )
+
+
+def lossy_of(core: Core, pause: Callable[[], None] | None = None) -> LossyCopier | None:
+    """Return what makes lossy copies; None when they are off. Raises ConfigError."""
     policy = tier_policy_of(core)
     if policy.lossy is None:
         return None
     from archive.services.lossy_copies import LossyCopier  # noqa: PLC0415  its libraries are slow to load
 
     lossy = core.settings.lossy
-    copier = LossyCopier(core.committer, stores_of(core), utc_now, policy.rules_at, lossy.keep_uids, lossy.threads)
+    _check_second_decoder("lossy.codec", lossy.codec)
+    copier = LossyCopier(
+        core.committer,
+        stores_of(core),
+        utc_now,
+        policy.rules_at,
+        keeps_uids=lossy.keep_uids,
+        codec=lossy.codec,
+        threads=lossy.threads,
+    )
     return copier if pause is None else replace(copier, pause=pause)
 
 

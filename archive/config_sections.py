@@ -136,13 +136,14 @@ class DisposalSettings(Section):
 class SealingSettings(Section):
     """Packing of quiet studies, series by series: by itself when ``enabled``, else by ``drimbox tier seal`` alone.
 
+    ``codec``: all without loss; what is not HTJ2K needs the package's extra ``codecs`` for its second decoder.
     ``quiet_minutes``: so long nothing came for a study. ``grace_hours``: so long received files stay beside the pack.
     """
 
     enabled: bool = False
     quiet_minutes: Annotated[int, Field(ge=0)] = 60
     grace_hours: Annotated[int, Field(ge=0)] = 24
-    codec: Literal["none", "htj2k"] = "htj2k"
+    codec: Literal["none", "htj2k", "jpeg2000", "jpeg-ls"] = "htj2k"
 
 
 class StorageSettings(Section):

@@ -50,7 +50,7 @@ class ColdSettings(Section):
     kms_key: SecretStr | None = None
     key_ring: Path | None = None
     object_lock: bool = False
-    part_mib: Annotated[int, Field(ge=5, le=1024)] = 8
+    part_mib: Annotated[int, Field(ge=5, le=1024)] = 16
     transfers: Count = 4
     bandwidth_mib: Annotated[float, Field(ge=0)] = 0
     attempts: Count = 6
@@ -131,7 +131,8 @@ class MigrationSettings(Section):
     ``grace_days``: how long hot packs stay beside their cold copies. ``window``: times of day, ``"20:00-06:00"``, in
     ``time_zone``; "" for any; ``weekdays``: of the days on which it opens. ``cpu_share``: percent of the time that may
     be worked. ``extra_days``: so many more than the law's three years. ``min_study_mib``: smaller studies stay.
-    ``held``: what becomes of studies under a hold or an appeal. ``prices``: money a GB and month, by ``hot``,
+    ``held``: what becomes of studies under a hold or an appeal. ``remake``: what went cold without loss is made lossy
+    by itself too, where the rules of today allow it. ``prices``: money a GB and month, by ``hot``,
     ``folder`` or storage class.
     """
 
@@ -147,6 +148,7 @@ class MigrationSettings(Section):
     min_study_mib: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
     never_modalities: tuple[Code, ...] = ()
     held: Literal["stay", "cold_lossless"] = "stay"
+    remake: bool = False
     rules: tuple[MigrationRule, ...] = ()
     prices: dict[Name, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     workflows_url: SecretStr | None = None
@@ -155,13 +157,15 @@ class MigrationSettings(Section):
 class LossySettings(Section):
     """Whether pixels may lose what nobody can see, in the cold tier alone; a site can only forbid more than the rules.
 
-    ``table``: the caps of the German consensus (``drg``) or of the Canadian standard (``car``). ``keep_uids``: copies
-    keep the SOP Instance UIDs of their originals, for sites whose systems know no other. ``threads``: so many work on
-    the frames of one series at once; more series at once are ``migration.concurrency``.
+    ``table``: the caps of the German consensus (``drg``) or of the Canadian standard (``car``). ``codec``: ``jpeg2000``
+    is slower, and needs the package's extra ``codecs`` for its second decoder. ``keep_uids``: copies keep the SOP
+    Instance UIDs of their originals, for sites whose systems know no other. ``threads``: so many work on the frames
+    of one series at once; more series at once are ``migration.concurrency``.
     """
 
     enabled: bool = False
     table: Literal["drg", "car"] = "drg"
+    codec: Literal["htj2k", "jpeg2000"] = "htj2k"
     keep_uids: bool = False
     never_modalities: tuple[Code, ...] = ()
     never_body_parts: tuple[Name, ...] = ()

@@ -7,6 +7,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from archive import logs
@@ -28,6 +29,7 @@ from tiering.stores.retrying import Backoff, RetryingStore
 if TYPE_CHECKING:
     from tiering.stores.s3.bucket import Bucket
     from tiering.stores.s3.settings import S3Settings
+    from tiering.stores.s3.store import S3Store
 
 _log = logs.get(__name__)
 _MIB = 1 << 20
@@ -40,11 +42,13 @@ class ColdStore:
     """The cold store of an archive; ``holds`` is there when objects can be held where they lie.
 
     ``find_endpoint`` asks the bucket behind it about itself; None for a folder, which has nothing to tell.
+    ``end_uploads`` ends uploads in parts that were begun before a moment and never ended; None for a folder.
     """
 
     store: ObjectStore
     holds: ObjectHolds | None
     find_endpoint: Callable[[], Endpoint] | None = None
+    end_uploads: Callable[[datetime], int] | None = None
 
 
 def open_cold_store(settings: ColdSettings, disk: Disk) -> ColdStore | None:
@@ -68,7 +72,12 @@ def _opened(settings: ColdSettings, disk: Disk) -> ColdStore | None:
     bucket = Once(lambda: _open_bucket(settings))
     holds = LazyHolds(Once(lambda: _s3_holds(bucket.get()))) if settings.object_lock else None
     store = LazyStore(Once(lambda: _s3_store(bucket.get())))
-    return ColdStore(_wrapped(store, settings), holds, lambda: _s3_endpoint(bucket.get()))
+    return ColdStore(
+        _wrapped(store, settings),
+        holds,
+        lambda: _s3_endpoint(bucket.get()),
+        lambda before: _s3_store(bucket.get()).abandon_uploads(before),
+    )
 
 
 def cold_check_of(settings: ColdSettings, disk: Disk) -> ColdCheck:
@@ -127,7 +136,7 @@ def _open_bucket(settings: ColdSettings) -> Bucket:
     return open_bucket(_s3_settings(settings))
 
 
-def _s3_store(bucket: Bucket) -> ObjectStore:
+def _s3_store(bucket: Bucket) -> S3Store:
     from tiering.stores.s3.store import S3Store  # noqa: PLC0415
 
     return S3Store(bucket)

@@ -34,10 +34,10 @@ def warmed(serve: Serve, store: Path) -> Iterator[Endpoint]:
         yield endpoint
 
 
-def stock(serve: Serve, store: Path, source: Path) -> None:
-    """Put the files of ``source`` into ``store``; the server is ended again, in good order."""
+def stock(serve: Serve, store: Path, *sources: Path) -> None:
+    """Put the files of ``sources`` into ``store``; the server is ended again, in good order."""
     with serve(store) as endpoint:
-        clients.store(endpoint, source)
+        clients.store(endpoint, *sources)
 
 
 def expect_instances(count: int, study_instance_uid: str) -> Callable[[Endpoint], None]:

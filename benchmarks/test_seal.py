@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from archive.clock import monotonic
 from benchmarks import probe
@@ -20,8 +22,13 @@ from benchmarks.phantom import cached_series
 from benchmarks.results import OURS, Figure, Target, percentile
 from benchmarks.rounds import Benchmark, Contender, take_turns
 from benchmarks.stores import stock, warmed
+from tiering.transcode import compress
+from tiering.transcode.encoders import HTJ2K_RPCL_LOSSLESS, JPEG_2000_LOSSLESS, JPEG_LS_LOSSLESS
 
 _IMAGES = 600
+_FEW = 60
+_EXPLICIT = "1.2.840.10008.1.2.1"
+_CODECS = {OURS: HTJ2K_RPCL_LOSSLESS, "JPEG-LS": JPEG_LS_LOSSLESS, "JPEG 2000": JPEG_2000_LOSSLESS}
 _SEAL = (Target(60.0),)
 _FIRST = (Target(100.0),)
 _SERIES = (Target(5.0),)
@@ -84,6 +91,34 @@ def test_sealing(benchmark: Benchmark, record: Record, subject: Serve, size: Siz
     details = {"share_of_received": round(sealing.shares[-1], 3)}
     title = "Sealing a 512² CT, all checks included"
     record(Figure("seal", title, "MB/s", {OURS: sealing.speeds}, _SEAL, higher_is_better=True, details=details))
+
+
+def test_lossless_codecs(benchmark: Benchmark, record: Record, size: Size) -> None:
+    """The slices of a CT compressed in memory by each codec of the settings, every frame decoded again and compared."""
+    files = sorted(cached_series(size.slices)[0].rglob("*.dcm"))[:_FEW]
+    whole = [file.read_bytes() for file in files]
+    native = [data[144 + int.from_bytes(data[140:144], "little") :] for data in whole]  # behind the file meta group
+    speeds: dict[str, list[float]] = {OURS: []}
+    ratios: dict[str, float] = {}
+
+    def run() -> None:
+        for name, uid in _CODECS.items():
+            started = monotonic()
+            done = [
+                compress(cast(BinaryIO, io.BytesIO(data)), source_uid=_EXPLICIT, target_uid=uid, target=_memory())
+                for data in native
+            ]
+            pixels = sum(each.native_bytes for each in done)
+            speeds.setdefault(name, []).append(pixels / 1e6 / (monotonic() - started))
+            ratios[name] = round(pixels / sum(each.compressed_bytes for each in done), 2)
+
+    benchmark.pedantic(run, setup=_nothing, teardown=_nothing, rounds=size.rounds if size.full else 1, iterations=1)
+    title = "Compressing a CT without loss (HTJ2K), each frame proven"
+    record(Figure("seal-codecs", title, "MB/s", speeds, higher_is_better=True, details={"ratios": ratios}))
+
+
+def _memory() -> BinaryIO:
+    return cast(BinaryIO, io.BytesIO())
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from tiering.errors import CodecFailed, PixelMismatch
 from tiering.quality import FrameMetrics, Gate, PixelFacts, measure_errors, with_ssim
+from tiering.transcode.syntaxes import Irreversible
 
 Samples = NDArray[Any]
 
@@ -72,20 +73,27 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CodecPair:
-    """Who encodes and who decodes: two libraries, so that one does not vouch for its own mistakes.
+    """Who encodes to what and who decodes: two libraries, so that one does not vouch for its own mistakes.
 
     `encode(samples, step)` compresses with a quantization step in stored values, without loss when it is None, and
-    raises PixelMismatch when it cannot. Names come with versions: they are evidence.
+    raises PixelMismatch when it cannot; `describe` says for whoever reads the copy what the encoder made of a step.
+    Names come with versions: they are evidence.
     """
 
-    transfer_syntax_uid: str
+    target: Irreversible
     encoder: str
     decoder: str
     encode: Callable[[Samples, float | None], bytes]
     decode: Callable[[bytes], Samples]
+    describe: Callable[[float], str] = "quantization step {:.4g}".format
 
     def __post_init__(self) -> None:
         assert self.encoder.split()[:1] != self.decoder.split()[:1], "a codec cannot verify itself"
+
+    @property
+    def transfer_syntax_uid(self) -> str:
+        """Return the transfer syntax of the codestreams."""
+        return self.target.transfer_syntax_uid
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ One JSON object a pack, ``drimbox-lossy-evidence/1``:
     gate                              the limits every frame held
     lossy                             whether the pack is lossy; ``why`` when it stays lossless
     encoder, decoder                  names and versions of two libraries
-    transfer_syntax_uid, step         of the series; the largest quantization step, in stored values
+    transfer_syntax_uid, step         of the series; the largest quantization step, in stored values (of JPEG 2000 the
+                                      one whose rounding has the error that was aimed at)
     slope, unit                       of the modality's unit (HU for CT) by stored value
     worst                             largest error, smallest PSNR and SSIM, highest ratio of any frame
     ratio, raw_bytes, coded_bytes     of the pack

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, cast
 
 from tiering import lossy_evidence as evidence
 from tiering.errors import PixelMismatch
@@ -27,6 +27,9 @@ from tiering.transcode.source import Source
 from tiering.transcode.stored import read_stored
 
 _CHUNK: Final = 1 << 20
+
+
+LossyCodec = Literal["htj2k", "jpeg2000"]
 
 
 class NewHeader(NamedTuple):
@@ -48,8 +51,8 @@ NewUid = Callable[[str, str], str]
 class LossyMaking:
     """How lossy packs are made: rules, gates, who names copies, and what else their evidence is to say.
 
-    ``threads``: so many work on one series; what comes of it does not depend on their number. ``pause`` is called
-    before each frame, and returns when there is time for one.
+    ``codec`` is how frames are compressed. ``threads``: so many work on one series; what comes of it does not depend
+    on their number. ``pause`` is called before each frame, and returns when there is time for one.
     """
 
     rules: LossyRules
@@ -58,6 +61,7 @@ class LossyMaking:
     new_uid: NewUid
     now: Callable[[], datetime]
     remarks: Mapping[str, Any] = field(default_factory=dict)
+    codec: LossyCodec = "htj2k"
     threads: int = 1
     pause: Callable[[], None] = lambda: None
 
@@ -155,6 +159,7 @@ class LossyPackWriter:
             ratio=sum(each.raw_bytes for each in found) / sum(each.coded_bytes for each in found),
             description=self._description(found),
             padding=self._padding(),
+            target=self.choice.codecs.target,
         )
         derive(
             member.pack.dataset(old),
@@ -203,9 +208,9 @@ class LossyPackWriter:
 
     def _description(self, frames: Sequence[FrameEvidence]) -> str:
         step = max((each.step or 0.0 for each in frames), default=0.0)
-        how = f"quantization step {step:.4g}" if step else "without loss"
         codecs = self.choice.codecs
-        return f"HTJ2K irreversible, {how}, {codecs.encoder}, checked with {codecs.decoder}"
+        how = codecs.describe(step) if step else "without loss"
+        return f"{codecs.target.name}, {how}, {codecs.encoder}, checked with {codecs.decoder}"
 
 
 class _Hashed:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final, cast
 from tiering import lossy_evidence as evidence
 from tiering.errors import PixelMismatch, TranscodeError
 from tiering.lossy import CodecPair, Limits, LossyChoice, Samples, find_strongest
-from tiering.lossy_pack import LossyMaking, LossyPackWriter, MakeHeader, NewHeader, NewUid, PackContent
+from tiering.lossy_pack import LossyCodec, LossyMaking, LossyPackWriter, MakeHeader, NewHeader, NewUid, PackContent
 from tiering.lossy_padding import widen_padding
 from tiering.lossy_picture import Shown, draw
 from tiering.lossy_rules import may_be_lossy
@@ -27,10 +27,12 @@ from tiering.lossy_source import HotPackFile, SeriesSource, SourceMember, read_s
 from tiering.lossy_spool import Spool
 from tiering.pack import PackFacts
 from tiering.quality import Gate
-from tiering.transcode import irreversible
+from tiering.transcode import irreversible, jpeg2000
 from tiering.transcode.irreversible import SampleFormat
+from tiering.transcode.syntaxes import HTJ2K_LOSSY, JPEG_2000_LOSSY
 
 __all__ = [
+    "LossyCodec",
     "LossyMaking",
     "MadePack",
     "MadeSeries",
@@ -39,6 +41,7 @@ __all__ = [
     "NewUid",
     "copy_uid",
     "htj2k_pair",
+    "jpeg2000_pair",
     "make_lossy",
 ]
 
@@ -77,12 +80,31 @@ def htj2k_pair(layout: SampleFormat) -> CodecPair:
     """Return the codecs for samples of a format: OpenJPH encodes, OpenJPEG decodes."""
     encoder, decoder = irreversible.versions()
     return CodecPair(
-        irreversible.TRANSFER_SYNTAX_UID,
+        HTJ2K_LOSSY,
         encoder,
         decoder,
         lambda samples, step: irreversible.encode(samples, step, layout),
         lambda frame: irreversible.decode(frame, layout),
     )
+
+
+def jpeg2000_pair(layout: SampleFormat) -> CodecPair:
+    """Return the codecs for samples of a format: OpenJPEG encodes, FFmpeg decodes."""
+    encoder, decoder = jpeg2000.versions()
+    return CodecPair(
+        JPEG_2000_LOSSY,
+        encoder,
+        decoder,
+        lambda samples, step: jpeg2000.encode(samples, step, layout),
+        lambda frame: jpeg2000.decode(frame, layout),
+        lambda step: (
+            f"aimed at {jpeg2000.decibels(step, layout.bits_stored):.1f} dB, a quantization step of {step:.4g}"
+        ),
+    )
+
+
+def _pair(codec: LossyCodec, layout: SampleFormat) -> CodecPair:
+    return jpeg2000_pair(layout) if codec == "jpeg2000" else htj2k_pair(layout)
 
 
 def make_lossy(packs: Sequence[HotPackFile], folder: Path, making: LossyMaking) -> MadeSeries:
@@ -167,7 +189,7 @@ class _Compressing:
                 self.source.pixels(padding_after=after),
                 lambda frame: self.source.pixels(frame, padding_after=after),
             ),
-            codecs=htj2k_pair(self.layout),
+            codecs=_pair(self.making.codec, self.layout),
             keep=self.spool.keep,
             threads=self.making.threads,
         )

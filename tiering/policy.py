@@ -60,7 +60,7 @@ class StudyHolding:
     ``lossless_until`` is None when no assessment says it. ``blocked_by`` are the words of the assessment (``hold:…``,
     ``appeal``, ``facts``). ``is_stale``: something became known since it was assessed. ``reassess_on``: the first day
     on which time alone may change the assessment. ``unsealed`` says what of it is not in packs alone, ``attempts`` how
-    often its migration failed.
+    often its migration failed. ``disposal_list`` names the approved list that will have it destroyed.
     """
 
     study_instance_uid: str
@@ -77,6 +77,7 @@ class StudyHolding:
     unsealed: str = ""
     is_cold: bool = False
     attempts: int = 0
+    disposal_list: str = ""
 
     @property
     def is_held(self) -> bool:
@@ -251,6 +252,8 @@ def _young(study: StudyHolding, policy: TierPolicy, on: date) -> Iterator[Reason
 
 
 def _unfit(study: StudyHolding, policy: TierPolicy) -> Iterator[Reason]:
+    if study.disposal_list:
+        yield Reason("disposal", f"it waits for its destruction on the approved list {study.disposal_list}")
     kept = policy.kept_modalities(study)
     if kept:
         yield Reason("modality", f"{', '.join(kept)} never goes cold, by the settings")

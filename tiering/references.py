@@ -10,6 +10,14 @@ from tiering.transcode.syntaxes import SOURCES
 from tiering.transcode.tokens import Tokens
 
 REFERENCED_SOP_INSTANCE_UID: Final = 0x00081155
+_PIXELS: Final = "1.2.840.10008.5.1.4.1.1."
+_REFERRING: Final = (*(f"{_PIXELS}{number}" for number in ("11", "66", "88", "67", "68", "104", "481", "9.", "200")),)
+"""How the SOP classes start whose objects name images: presentation states, registrations, reports, radiotherapy…"""
+
+
+def may_name_images(sop_class_uid: str) -> bool:
+    """Tell whether the objects of a SOP class are such as name images."""
+    return sop_class_uid.startswith(_REFERRING)
 
 
 def referenced_uids(dataset: BinaryIO, transfer_syntax_uid: str) -> set[str]:

@@ -48,9 +48,7 @@ def _print(report: ImpactReport, listed: int) -> None:
         }
     )
     if report.could_be_lossy:
-        click.echo(
-            "\nCould be lossy. They stay as they are: packs that are cold are not compressed again by themselves."
-        )
+        click.echo("\nCould be lossy: drimbox tier remake makes them so. They stay as they are until somebody asks.")
         rows = [
             (name or "-", each.packs, size_text(each.size_bytes), size_text(each.gain_bytes))
             for name, each in sorted(report.could_be_lossy.items(), key=lambda item: -item[1].gain_bytes)

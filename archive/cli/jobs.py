@@ -39,7 +39,7 @@ def jobs(settings: Settings, as_json: bool) -> None:
     if rows:
         print_table(rows, header=_HEADER)
     else:
-        click.echo("Nothing is being migrated, nothing failed.")
+        click.echo("Nothing is being migrated, nothing failed. What stays hot, and why: drimbox tier plan")
 
 
 @click.command("retry")

@@ -47,7 +47,7 @@ def migrate(
         migration = migration_of(core) if who is None else migration_of(core, actor=who.name)
         wanted = list(studies) or list(migration.due(most or EVERYTHING))
         report = migration.run(wanted, progress) if is_applied else migration.preview(wanted)
-    _print_report(report, is_applied, as_json)
+    print_report(report, is_applied, as_json)
 
 
 @click.command("rollback")
@@ -55,13 +55,13 @@ def migrate(
 @with_settings
 @acting_as("operator", "archivist")
 def rollback(settings: Settings, who: Account, study: str) -> None:
-    """Give a migrated study from its hot packs again, within the grace period."""
+    """Give a study from its hot packs again, or a re-made one from its lossless cold ones, in the grace period."""
     from archive.bootstrap_tiering import rollback_of
     from archive.services.lock import share_home
 
     with share_home(settings.home), opened(settings) as core:
         packs = rollback_of(core, actor=who.name).roll_back(study)
-    click.echo(f"{packs} packs are given from the hot tier again. It stays there until: drimbox tier retry {study}")
+    click.echo(f"{packs} packs are given again as they were. They stay so until: drimbox tier retry {study}")
 
 
 @click.command("evidence")
@@ -133,7 +133,8 @@ def _write_pictures(folder: Path, drawn: dict[str, bytes | None]) -> list[Path]:
     return written
 
 
-def _print_report(report: MigrationReport, is_applied: bool, as_json: bool) -> None:
+def print_report(report: MigrationReport, is_applied: bool, as_json: bool) -> None:
+    """Print what became of studies; the exit code is another when some were to go and stay."""
     if as_json:
         print_json({"applied": is_applied, "report": report})
     else:

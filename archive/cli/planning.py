@@ -28,6 +28,7 @@ _WHY: Final = {
     "young": "immediate access by law goes on",
     "extra_days": "kept longer than the law asks, by the settings",
     "hold": "somebody holds them",
+    "disposal": "they wait for their destruction",
     "appeal": "an appeal is under way",
     "facts": "facts contradict each other",
     "future": "the exam is dated in the future",

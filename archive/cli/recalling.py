@@ -35,7 +35,9 @@ def recall(settings: Settings, who: Account | None, studies: tuple[str, ...], is
     with share_home(settings.home), opened(settings) as core, progress_bar("Packs") as progress:
         asking = recall_of(core)
         found = [
-            asking.status(study) if who is None else asking.request(study, by=who.name)
+            asking.status(study, for_rollback=True)
+            if who is None
+            else asking.request(study, by=who.name, for_rollback=True)
             for study in dict.fromkeys(studies)
         ]
         if is_waiting:
@@ -51,7 +53,9 @@ def _waited(asking: Recall, found: Sequence[RecallStatus], progress: Progress) -
             return list(found)
         sleep(_LOOK_SECONDS)
         asking.poll()
-        found = [each if each.is_readable else asking.status(each.study_instance_uid) for each in found]
+        found = [
+            each if each.is_readable else asking.status(each.study_instance_uid, for_rollback=True) for each in found
+        ]
 
 
 def _print(found: Sequence[RecallStatus], *, is_asked: bool, as_json: bool) -> None:

@@ -38,6 +38,7 @@ def _print(report: StatusReport) -> None:
             "instances": report.instances,
             "size": size_text(report.size_bytes),
             **({"of that cold": size_text(report.cold_bytes)} if report.cold_bytes else {}),
+            **({"of that originals in grace": size_text(report.retired_bytes)} if report.retired_bytes else {}),
             "free": size_text(report.free_bytes),
             "in quarantine": report.quarantined,
             **{f"studies of {site}": count for site, count in report.studies_by_site.items()},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archive.cli import PARTLY_DONE, impact, jobs, migrating, planning, recalling
+from archive.cli import PARTLY_DONE, impact, jobs, migrating, planning, recalling, remaking
 from archive.cli.options import acting_as, json_option, opened, with_settings
 from archive.cli.output import print_json, print_pairs, size_text
 
@@ -67,6 +67,7 @@ command.add_command(migrating.rollback)
 command.add_command(migrating.evidence)
 command.add_command(planning.plan)
 command.add_command(impact.impact)
+command.add_command(remaking.remake)
 command.add_command(recalling.recall)
 command.add_command(jobs.jobs)
 command.add_command(jobs.retry)

@@ -54,7 +54,14 @@ def _print(report: VerifyReport) -> None:
         _print_cold_problems(report.cold)
     print_table([("repaired", old, new) for old, new in report.repaired or ()])
     print_table([("not repaired", key, reason) for key, reason in report.not_repaired or ()])
-    print_pairs({"checked": report.checked, "damaged": len(report.damaged), "missing": len(report.missing)})
+    print_pairs(
+        {
+            "checked": report.checked,
+            **({"of that originals in grace": report.originals} if report.originals else {}),
+            "damaged": len(report.damaged),
+            "missing": len(report.missing),
+        }
+    )
     if report.cold is not None:
         _print_cold(report.cold)
 

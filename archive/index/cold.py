@@ -2,7 +2,7 @@
 
 A lossless cold pack is one more copy of the same instances: the hot ones stay until they are trimmed. A lossy one
 replaces them: the row of each instance becomes that of its lossy copy, ``successor`` has what it was, ``retired`` where
-its lossless copy lies.
+its lossless copy lies, hot or, of a pack that was made lossy later, cold.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _UNTRIMMED: Final = Statement(
     "WHERE study_instance_uid = ?"
 )
 _FIND_PACK: Final = Statement(f"SELECT {_PACK} FROM pack WHERE key = ?")
-_PACK_ID: Final = Statement("SELECT id, study_instance_uid, tier FROM pack WHERE key = ?")
+_PACK_ID: Final = Statement("SELECT id FROM pack WHERE key = ?")
 _ADD_PACK: Final = insert_into(
     "pack",
     (
@@ -97,7 +97,7 @@ _ADD_COLD: Final = insert_into("location", ("instance_fk", "tier", "key", "state
 _REPLACED: Final = Statement(
     "SELECT instance.id, instance.transfer_syntax_uid, instance.dataset_size FROM instance "
     "JOIN location ON instance_fk = instance.id WHERE sop_instance_uid = ? AND instance.dataset_sha256 = ? "
-    "AND pack_fk = ? AND tier = 'hot' AND state = 'present'"
+    "AND pack_fk = ? AND state = 'present'"
 )
 _TAKE_ON: Final = Statement(
     "UPDATE instance SET sop_instance_uid = ?, transfer_syntax_uid = ?, dataset_sha256 = ?, dataset_size = ? "
@@ -115,7 +115,7 @@ _RETIRE: Final = Statement(
     "transfer_syntax_uid, dataset_sha256) SELECT hot.key, instance_fk, hot.sha256, hot.header_size, hot.size_bytes, "
     "pack_fk, offset_bytes, COALESCE(hot.transfer_syntax_uid, instance.transfer_syntax_uid), "
     "COALESCE(hot.dataset_sha256, instance.dataset_sha256) FROM location AS hot "
-    "JOIN instance ON instance.id = instance_fk WHERE pack_fk = ? AND tier = 'hot' AND state = 'present'"
+    "JOIN instance ON instance.id = instance_fk WHERE pack_fk = ? AND state = 'present'"
 )
 _DROP_COPIES: Final = Statement("DELETE FROM location WHERE pack_fk = ?")
 _ADD_TRIM: Final = insert_into("pack_trim", ("key", "study_instance_uid", "since"))
@@ -223,7 +223,7 @@ def note_upload(connection: Connection, pack: PackRow, at: datetime) -> None:
 
 def switch_lossless(connection: Connection, hot_key: str, cold: PackRow, at: datetime) -> int:
     """Add the copies of a cold pack that is, byte for byte, a hot one; return how many. Raises NotAsPlanned."""
-    hot_id = _hot_id(connection, hot_key)
+    hot_id = _lossless_id(connection, hot_key)
     values = (cold.key, len(hot_key) + 1, _add_pack(connection, cold), hot_id)
     copies: int = _ADD_SAME.run(connection, values).rowcount
     if not copies:
@@ -233,23 +233,26 @@ def switch_lossless(connection: Connection, hot_key: str, cold: PackRow, at: dat
 
 
 def switch_lossy(
-    connection: Connection, hot_key: str, cold: PackRow, members: Sequence[LossyMember], at: datetime
+    connection: Connection, lossless_key: str, cold: PackRow, members: Sequence[LossyMember], at: datetime
 ) -> int:
-    """Let lossy copies replace all that is given from a hot pack; return how many. Raises NotAsPlanned."""
-    hot_id = _hot_id(connection, hot_key)
+    """Let lossy copies replace all that is given from a lossless pack, hot or cold; return how many.
+
+    Raises NotAsPlanned.
+    """
+    lossless_id = _lossless_id(connection, lossless_key)
     cold_id, rows = _add_pack(connection, cold), []
     for member in members:
-        found = _REPLACED.one(connection, (member.predecessor_uid, member.received_sha256, hot_id))
+        found = _REPLACED.one(connection, (member.predecessor_uid, member.received_sha256, lossless_id))
         if found is None:
-            raise NotAsPlanned(f"{member.predecessor_uid} is not given from the hot pack {hot_key} any more")
+            raise NotAsPlanned(f"{member.predecessor_uid} is not given from the pack {lossless_key} any more")
         rows.append((member, *found))
-    if _RETIRE.run(connection, (hot_id,)).rowcount != len(rows):
-        raise NotAsPlanned(f"more is given from the hot pack {hot_key} than was prepared")
-    _DROP_COPIES.run(connection, (hot_id,))
+    if _RETIRE.run(connection, (lossless_id,)).rowcount != len(rows):
+        raise NotAsPlanned(f"more is given from the pack {lossless_key} than was prepared")
+    _DROP_COPIES.run(connection, (lossless_id,))
     for member, instance_id, syntax, size in rows:
         _replace(connection, (instance_id, syntax, size), member, cold)
     _ADD_COLD.run_many(connection, [_cold_values(member, row_id, cold, cold_id) for member, row_id, _, _ in rows])
-    _stand_in(connection, hot_key, cold, at)
+    _stand_in(connection, lossless_key, cold, at)
     return len(rows)
 
 
@@ -264,10 +267,10 @@ def evidence_of(connection: Connection, study_instance_uid: str) -> list[Evidenc
     return [Evidence(key, series, from_text(made_at), body) for key, series, made_at, body in rows]
 
 
-def _hot_id(connection: Connection, hot_key: str) -> int:
-    row = _PACK_ID.one(connection, (hot_key,))
-    if row is None or row[2] != "hot":
-        raise NotAsPlanned(f"there is no hot pack {hot_key} any more")
+def _lossless_id(connection: Connection, key: str) -> int:
+    row = _PACK_ID.one(connection, (key,))
+    if row is None:
+        raise NotAsPlanned(f"there is no pack {key} any more")
     return int(row[0])
 
 
@@ -304,8 +307,8 @@ def _cold_values(member: LossyMember, instance_id: int, cold: PackRow, cold_id: 
     )
 
 
-def _stand_in(connection: Connection, hot_key: str, cold: PackRow, at: datetime) -> None:
-    _ADD_TRIM.run(connection, (hot_key, cold.study_instance_uid, to_text(at)))
+def _stand_in(connection: Connection, replaced_key: str, cold: PackRow, at: datetime) -> None:
+    _ADD_TRIM.run(connection, (replaced_key, cold.study_instance_uid, to_text(at)))
     if _STANDS_IN.run(connection, (cold.key,)).rowcount != 1:
         raise NotAsPlanned(f"the cold object {cold.key} was not put, or is being discarded")
 

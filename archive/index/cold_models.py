@@ -45,7 +45,7 @@ retired = Table(
     text_column("transfer_syntax_uid"),
     Column("dataset_sha256", LargeBinary, nullable=False),
 )
-"""The copy in a hot pack that a lossy copy replaced, as ``location`` had it: a rollback puts it back."""
+"""The copy in a lossless pack that a lossy copy replaced, as ``location`` had it: a rollback puts it back."""
 Index(None, retired.c.pack_fk)
 Index(None, retired.c.instance_fk)
 
@@ -56,7 +56,10 @@ pack_trim = Table(
     text_column("study_instance_uid"),
     text_column("since"),
 )
-"""A hot pack that cold copies stand in for since a moment: it may go after the grace period."""
+"""A pack that cold copies stand in for since a moment: it may go after the grace period. "": it is being deleted.
+
+A hot one, or a lossless cold one that lossy copies replaced.
+"""
 Index(None, pack_trim.c.study_instance_uid)
 
 upload = Table(

@@ -60,6 +60,11 @@ _RETIRE: Final = insert_into(
 )
 _REPLACED: Final = "SELECT sop_instance_uid, dataset_sha256 FROM successor WHERE sop_instance_uid IN (%s)"
 _DIGESTS: Final = "SELECT sop_instance_uid, dataset_sha256 FROM instance WHERE sop_instance_uid IN (%s)"
+_HOLDING: Final = (
+    "SELECT DISTINCT pack.key, pack.tier, pack.study_instance_uid, pack.series_instance_uid, pack.generation, "
+    "pack.size_bytes, pack.sha256, pack.created_at, pack.store_generation FROM pack JOIN location ON pack_fk = pack.id "
+    "JOIN instance ON instance.id = instance_fk WHERE pack.tier = 'cold' AND sop_instance_uid IN (%s)"
+)
 _MOVE_PACK: Final = Statement("UPDATE pack SET key = ?, store_generation = ?, held_at = NULL WHERE key = ?")
 _MOVE_COPIES: Final = Statement(
     "UPDATE location SET key = CAST(? AS TEXT) || SUBSTR(key, ?), state = 'present', verified_at = ? "
@@ -132,6 +137,23 @@ def stand_in_again(connection: Connection, hot: PackRow, copies: Sequence[Packed
         _START_GRACE.run(connection, (hot.key, hot.study_instance_uid, to_text(at)))
 
 
+def wait_behind(connection: Connection, pack: PackRow, copies: Sequence[PackedCopy], at: datetime) -> bool:
+    """Index a cold pack that lossy copies took the place of: it waits to be trimmed, and can be gone back to.
+
+    Tell whether it was: they must have taken the place of all that it holds.
+    """
+    found = [(copy, _COPY_OF.one(connection, (copy.sop_instance_uid,))) for copy in copies]
+    if any(row is None for _, row in found):
+        return False
+    pack_id = _ADD_PACK.one(connection, _values(pack))
+    assert pack_id is not None
+    for copy, row in found:
+        assert row is not None
+        _RETIRE.run(connection, _retired(pack, pack_id[0], copy, row[0]))
+    _START_GRACE.run(connection, (pack.key, pack.study_instance_uid, to_text(at)))
+    return True
+
+
 def _retired(hot: PackRow, pack_id: int, copy: PackedCopy, instance_id: int) -> tuple[object, ...]:
     where = (copy_key(hot.key, copy.name), instance_id, copy.sha256, copy.header_size, copy.size_bytes)
     return (*where, pack_id, copy.offset_bytes, copy.transfer_syntax_uid, copy.dataset_sha256)
@@ -145,6 +167,12 @@ def replaced(connection: Connection, sop_instance_uids: Collection[str]) -> dict
 def digests(connection: Connection, sop_instance_uids: Collection[str]) -> dict[str, bytes]:
     """Return the digests of those of these instances that the index has, as they are now."""
     return {uid: bytes(digest) for uid, digest in rows_in(connection, _DIGESTS, sop_instance_uids)}
+
+
+def holding(connection: Connection, sop_instance_uids: Collection[str]) -> list[PackRow]:
+    """Return the cold packs that copies of these instances lie in."""
+    found = {str(row[0]): pack_row(row) for row in rows_in(connection, _HOLDING, sop_instance_uids)}
+    return [found[key] for key in sorted(found)]
 
 
 # ---- repairing -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Hot packs that cold ones stand in for: which may go, what stands in, and the way back; must not touch an object."""
+"""Packs that cold ones stand in for: which may go, what stands in, and the way back; must not touch an object.
+
+They are hot, or cold ones without loss that lossy copies replaced later.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,7 @@ _STAND_INS: Final = Statement(
 _FORGET: Final = (
     Statement("DELETE FROM retired WHERE pack_fk = (SELECT id FROM pack WHERE key = ?)"),
     Statement("DELETE FROM location WHERE pack_fk = (SELECT id FROM pack WHERE key = ?)"),
+    Statement("DELETE FROM evidence WHERE pack_key = ?"),
     Statement("DELETE FROM pack WHERE key = ?"),
     Statement("DELETE FROM pack_trim WHERE key = ?"),
 )
@@ -51,8 +55,9 @@ _PUT_BACK: Final = Statement(
 )
 _RETURN: Final = Statement(
     "INSERT INTO location (instance_fk, tier, key, sha256, header_size, size_bytes, state, pack_fk, offset_bytes, "
-    "transfer_syntax_uid, dataset_sha256) SELECT instance_fk, 'hot', key, sha256, header_size, size_bytes, 'present', "
-    "pack_fk, offset_bytes, transfer_syntax_uid, dataset_sha256 FROM retired WHERE pack_fk = ?"
+    "transfer_syntax_uid, dataset_sha256) SELECT instance_fk, pack.tier, retired.key, retired.sha256, header_size, "
+    "retired.size_bytes, 'present', pack_fk, offset_bytes, transfer_syntax_uid, dataset_sha256 FROM retired "
+    "JOIN pack ON pack.id = pack_fk WHERE pack_fk = ?"
 )
 _DROP_RETIRED: Final = Statement("DELETE FROM retired WHERE pack_fk = ?")
 _PACK_ID: Final = Statement("SELECT id FROM pack WHERE key = ?")
@@ -60,17 +65,29 @@ _DROP_SUCCESSORS: Final = Statement(
     "DELETE FROM successor WHERE study_instance_uid = ? AND EXISTS (SELECT 1 FROM instance AS now "
     "WHERE now.sop_instance_uid = successor.sop_instance_uid AND now.dataset_sha256 = successor.dataset_sha256)"
 )
-_DROP_COLD: Final = Statement(
-    "DELETE FROM location WHERE tier = 'cold' AND pack_fk IN "
-    "(SELECT id FROM pack WHERE study_instance_uid = ? AND tier = 'cold')"
+_GIVEN_BY_WAITING: Final = (
+    "instance_fk IN (SELECT instance_fk FROM {} WHERE pack_fk IN "
+    "(SELECT pack.id FROM pack JOIN pack_trim ON pack_trim.key = pack.key WHERE pack_trim.study_instance_uid = ?))"
+)
+_STANDING_IN: Final = Statement(
+    "SELECT pack.id FROM pack WHERE study_instance_uid = ? AND tier = 'cold' "
+    "AND NOT EXISTS (SELECT 1 FROM pack_trim WHERE pack_trim.key = pack.key) AND EXISTS (SELECT 1 FROM location "
+    f"WHERE pack_fk = pack.id AND ({_GIVEN_BY_WAITING.format('retired')} OR {_GIVEN_BY_WAITING.format('location')}))"
 )
 _TO_UPLOAD: Final = Statement(
     "INSERT INTO upload (key, study_instance_uid, size_bytes, sha256, since) "
-    "SELECT key, study_instance_uid, size_bytes, sha256, ? FROM pack WHERE study_instance_uid = ? AND tier = 'cold'"
+    "SELECT key, study_instance_uid, size_bytes, sha256, CAST(? AS TEXT) FROM pack WHERE id = ?"
 )
-_DROP_COLD_PACKS: Final = Statement("DELETE FROM pack WHERE study_instance_uid = ? AND tier = 'cold'")
+_DROP_COLD: Final = (
+    Statement("DELETE FROM location WHERE pack_fk = ?"),
+    Statement("DELETE FROM evidence WHERE pack_key = (SELECT key FROM pack WHERE id = ?)"),
+    Statement("DELETE FROM pack WHERE id = ?"),
+)
 _DROP_TRIMS: Final = Statement("DELETE FROM pack_trim WHERE study_instance_uid = ?")
-_DROP_EVIDENCE: Final = Statement("DELETE FROM evidence WHERE study_instance_uid = ?")
+_CONDEMN: Final = Statement("UPDATE pack_trim SET since = '' WHERE key = ?")
+_SPARE: Final = Statement("UPDATE pack_trim SET since = ? WHERE key = ? AND since = ''")
+_IS_CONDEMNED: Final = Statement("SELECT 1 FROM pack_trim WHERE key = ? AND since = ''")
+_CONDEMNED: Final = Statement("SELECT COUNT(*) FROM pack_trim WHERE study_instance_uid = ? AND since = ''")
 _ONLY_COLD: Final = Statement(
     "SELECT COUNT(*) FROM location WHERE tier = 'cold' AND pack_fk IN "
     "(SELECT id FROM pack WHERE study_instance_uid = ? AND tier = 'cold') "
@@ -82,59 +99,90 @@ _ONLY_COLD: Final = Statement(
 
 @dataclass(frozen=True, slots=True)
 class StandIns:
-    """What stands in for a hot pack: the cold packs, and how many of its instances none of them has."""
+    """What stands in for a pack: the cold packs, and how many of its instances none of them has."""
 
     packs: Sequence[PackRow]
     uncovered: int
 
 
 def waiting(connection: Connection, before: datetime, after_key: str, limit: int) -> list[PackRow]:
-    """Return the next hot packs that cold ones stand in for since before a moment, by key."""
+    """Return the next packs that cold ones stand in for since before a moment, by key."""
     return [pack_row(row) for row in _WAITING.rows(connection, (to_text(before), after_key, limit))]
 
 
 def waiting_of(connection: Connection, study_instance_uid: str) -> list[PackRow]:
-    """Return the hot packs of a study that cold ones stand in for."""
+    """Return the packs of a study that cold ones stand in for."""
     return [pack_row(row) for row in _OF_STUDY.rows(connection, (study_instance_uid,))]
 
 
-def is_lossless_original(connection: Connection, hot_key: str) -> bool:
-    """Tell whether a hot pack holds what lossy copies replaced."""
-    return _IS_RETIRED.one(connection, (hot_key,)) is not None
+def is_lossless_original(connection: Connection, key: str) -> bool:
+    """Tell whether a pack holds what lossy copies replaced."""
+    return _IS_RETIRED.one(connection, (key,)) is not None
 
 
-def stand_ins(connection: Connection, hot_key: str) -> StandIns:
-    """Return what stands in for all that is, or was, given from a hot pack."""
-    missing = _NOT_COLD.one(connection, (hot_key, hot_key))
-    found = [pack_row(row) for row in _STAND_INS.rows(connection, (hot_key, hot_key))]
+def stand_ins(connection: Connection, key: str) -> StandIns:
+    """Return what stands in for all that is, or was, given from a pack."""
+    missing = _NOT_COLD.one(connection, (key, key))
+    found = [pack_row(row) for row in _STAND_INS.rows(connection, (key, key)) if row[0] != key]
     assert missing is not None
     return StandIns(found, int(missing[0]))
 
 
-def forget_hot(connection: Connection, hot_key: str) -> None:
-    """Take a hot pack that is gone out of the index."""
+def condemn(connection: Connection, key: str) -> bool:
+    """Say that a pack is about to be deleted, unless it was rolled back; tell whether it still waits.
+
+    From here on nobody can go back to it, whatever a crash does to the deletion.
+    """
+    changed: int = _CONDEMN.run(connection, (key,)).rowcount
+    return changed == 1
+
+
+def is_condemned(connection: Connection, key: str) -> bool:
+    """Tell whether a pack is about to be deleted."""
+    return _IS_CONDEMNED.one(connection, (key,)) is not None
+
+
+def spare(connection: Connection, key: str, at: datetime) -> None:
+    """Say that a pack that was about to be deleted stays after all: it waits anew."""
+    _SPARE.run(connection, (to_text(at), key))
+
+
+def forget(connection: Connection, key: str) -> None:
+    """Take a pack that is gone out of the index."""
     for statement in _FORGET:
-        statement.run(connection, (hot_key,))
+        statement.run(connection, (key,))
 
 
 def roll_back(connection: Connection, study_instance_uid: str, at: datetime) -> Sequence[PackRow]:
-    """Give a study from its hot packs alone again; return these. Its cold packs wait to be discarded.
+    """Give a study from the packs again that wait to be trimmed; return these. What stood in waits to be discarded.
 
-    Raises NotAsPlanned when something of it is in the cold store alone.
+    Raises NotAsPlanned when there are none, one of them is being deleted, or a study that would be hot again is in the
+    cold store alone in part.
     """
-    hot = waiting_of(connection, study_instance_uid)
-    only_cold = _ONLY_COLD.one(connection, (study_instance_uid,))
-    if not hot:
-        raise NotAsPlanned("no hot pack of it waits to be trimmed: there is nothing to go back to")
-    if only_cold is not None and only_cold[0]:
-        raise NotAsPlanned(f"{only_cold[0]} of its instances are in the cold store alone")
-    _DROP_COLD.run(connection, (study_instance_uid,))
-    for pack in hot:
+    study = study_instance_uid
+    waiting = waiting_of(connection, study)
+    if not waiting:
+        raise NotAsPlanned("no pack of it waits to be trimmed: there is nothing to go back to")
+    if _count(_CONDEMNED, connection, study):
+        raise NotAsPlanned("one of its packs is being deleted: its grace period is over")
+    only_cold = _count(_ONLY_COLD, connection, study) if any(pack.tier == "hot" for pack in waiting) else 0
+    if only_cold:
+        raise NotAsPlanned(f"{only_cold} of its instances are in the cold store alone")
+    for (pack_id,) in list(_STANDING_IN.rows(connection, (study, study, study))):
+        _TO_UPLOAD.run(connection, (to_text(at), pack_id))
+        for statement in _DROP_COLD:
+            statement.run(connection, (pack_id,))
+    for pack in waiting:
         row = _PACK_ID.one(connection, (pack.key,))
         assert row is not None
         for statement in (_PUT_BACK, _RETURN, _DROP_RETIRED):
             statement.run(connection, (row[0],))
-    _TO_UPLOAD.run(connection, (to_text(at), study_instance_uid))
-    for statement in (_DROP_SUCCESSORS, _DROP_COLD_PACKS, _DROP_TRIMS, _DROP_EVIDENCE):
-        statement.run(connection, (study_instance_uid,))
-    return hot
+    for statement in (_DROP_SUCCESSORS, _DROP_TRIMS):
+        statement.run(connection, (study,))
+    return waiting
+
+
+def _count(statement: Statement, connection: Connection, study_instance_uid: str) -> int:
+    row = statement.one(connection, (study_instance_uid,))
+    assert row is not None
+    return int(row[0])

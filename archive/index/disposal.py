@@ -83,6 +83,12 @@ _OPEN_ITEMS: Final = (
     "WHERE disposal_list.state IN ('listed', 'approved', 'destroying') "
     "AND disposal_item.state IN ('listed', 'destroying') AND study_instance_uid IN (%s)"
 )
+_AWAITED: Final = (
+    "SELECT study_instance_uid, disposal_item.list_id FROM disposal_item "
+    "JOIN disposal_list ON disposal_list.list_id = disposal_item.list_id "
+    "WHERE disposal_list.state IN ('approved', 'destroying') "
+    "AND disposal_item.state IN ('listed', 'destroying') AND study_instance_uid IN (%s)"
+)
 _OVERTAKEN: Final = Statement(
     "SELECT DISTINCT disposal_item.list_id FROM disposal_item "
     "JOIN disposal_list ON disposal_list.list_id = disposal_item.list_id "
@@ -296,6 +302,11 @@ def approvals(connection: Connection, list_id: str) -> list[Approval]:
 def listed(connection: Connection, study_instance_uids: Collection[str]) -> dict[str, str]:
     """Return for those of these studies that are on an open list its id."""
     return dict(rows_in(connection, _OPEN_ITEMS, study_instance_uids))
+
+
+def awaited(connection: Connection, study_instance_uids: Collection[str]) -> dict[str, str]:
+    """Return for those of these studies that wait for their destruction the id of the approved list."""
+    return dict(rows_in(connection, _AWAITED, study_instance_uids))
 
 
 def overtaken(connection: Connection) -> list[str]:

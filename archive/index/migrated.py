@@ -11,7 +11,7 @@ from archive.index.statements import Statement
 class ColdPack(NamedTuple):
     """A cold pack; ``evidence`` is canonical JSON, None where nothing was tried.
 
-    ``can_go_back``: hot packs of its study still wait to be trimmed.
+    ``can_go_back``: what it took the place of still waits to be trimmed.
     """
 
     pack_id: int
@@ -27,10 +27,13 @@ class ColdPack(NamedTuple):
 _PAGE: Final = Statement(
     "SELECT pack.id, study.id, pack.study_instance_uid, pack.series_instance_uid, study.site, pack.size_bytes, "
     "evidence.body, CASE WHEN EXISTS (SELECT 1 FROM pack_trim "
-    "WHERE pack_trim.study_instance_uid = pack.study_instance_uid) THEN 1 ELSE 0 END FROM pack "
+    "WHERE pack_trim.study_instance_uid = pack.study_instance_uid) AND EXISTS "
+    "(SELECT 1 FROM location JOIN retired ON retired.instance_fk = location.instance_fk "
+    "WHERE location.pack_fk = pack.id) THEN 1 ELSE 0 END FROM pack "
     "JOIN study ON study.study_instance_uid = pack.study_instance_uid "
     "LEFT JOIN evidence ON evidence.pack_key = pack.key "
-    "WHERE pack.id > ? AND tier = 'cold' AND (CAST(? AS TEXT) IS NULL OR study.site = ?) ORDER BY pack.id LIMIT ?"
+    "WHERE pack.id > ? AND tier = 'cold' AND NOT EXISTS (SELECT 1 FROM pack_trim WHERE pack_trim.key = pack.key) "
+    "AND (CAST(? AS TEXT) IS NULL OR study.site = ?) ORDER BY pack.id LIMIT ?"
 )
 
 

@@ -209,7 +209,10 @@ class Commitment:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the archive holds; bytes are of whole files by tier, whatever their state."""
+    """What the archive holds; bytes are of whole files by tier, whatever their state.
+
+    ``retired_bytes``: of the copies, hot or cold, that lossy ones replaced, and that a rollback would give again.
+    """
 
     patients: int
     studies: int
@@ -222,6 +225,7 @@ class Totals:
     unsealed_folders: int
     commitments_waiting: int
     studies_by_site: Mapping[str, int]
+    retired_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

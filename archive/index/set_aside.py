@@ -35,6 +35,9 @@ _LEAVE: Final = insert_into(
     "failed_at = excluded.failed_at",
 )
 _CLEAR: Final = Statement("DELETE FROM set_aside WHERE study_instance_uid = ?")
+_ROLLED_BACK: Final = Statement(
+    "SELECT 1 FROM set_aside WHERE study_instance_uid = ? AND attempts >= ? AND failed_at > ?"
+)
 _ALL: Final = Statement(f"SELECT {', '.join(_COLUMNS)} FROM set_aside ORDER BY failed_at, study_instance_uid")
 
 
@@ -48,6 +51,11 @@ def record_failure(connection: Connection, study_instance_uid: str, reason: str,
 def leave_alone(connection: Connection, study_instance_uid: str, reason: str, at: datetime) -> None:
     """Keep a study from being migrated before somebody asks for it."""
     _LEAVE.run(connection, (study_instance_uid, FOR_GOOD, reason, to_text(at)))
+
+
+def is_left_alone_since(connection: Connection, study_instance_uid: str, moment: datetime) -> bool:
+    """Tell whether a study was rolled back after a moment, and nobody asked for it since."""
+    return _ROLLED_BACK.one(connection, (study_instance_uid, FOR_GOOD, to_text(moment))) is not None
 
 
 def clear(connection: Connection, study_instance_uid: str) -> bool:

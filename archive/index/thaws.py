@@ -46,6 +46,10 @@ _DROP: Final = "DELETE FROM thaw WHERE pack_key IN (%s)"
 _IS_USED: Final = "EXISTS (SELECT 1 FROM location WHERE location.pack_fk = pack.id AND location.state = 'present')"
 _PACK: Final = "SELECT key, study_instance_uid, size_bytes FROM pack WHERE tier = 'cold'"
 _PACKS: Final = Statement(f"{_PACK} AND study_instance_uid = ? AND {_IS_USED} ORDER BY key")
+_WAITING: Final = Statement(
+    f"{_PACK} AND study_instance_uid = ? AND EXISTS (SELECT 1 FROM pack_trim WHERE pack_trim.key = pack.key) "
+    "ORDER BY key"
+)
 _PACKS_OF: Final = f"{_PACK} AND key IN (%s)"
 _PACK_KEYS: Final = Statement("SELECT key FROM pack WHERE tier = 'cold'")
 _STUDY: Final = Statement("SELECT id FROM study WHERE study_instance_uid = ?")
@@ -117,6 +121,11 @@ def has_study(connection: Connection, study_instance_uid: str) -> bool:
 def cold_packs(connection: Connection, study_instance_uid: str) -> list[ColdPack]:
     """Return the cold packs that copies of a study lie in."""
     return [ColdPack(*row) for row in _PACKS.rows(connection, (study_instance_uid,))]
+
+
+def waiting(connection: Connection, study_instance_uid: str) -> list[ColdPack]:
+    """Return the cold packs of a study that lossy ones took the place of and that can be gone back to."""
+    return [ColdPack(*row) for row in _WAITING.rows(connection, (study_instance_uid,))]
 
 
 def packs_of(connection: Connection, pack_keys: Collection[str]) -> list[ColdPack]:

@@ -1,7 +1,8 @@
 """Indexes cold packs that the index does not know: in a rebuild, or when the store is back; must not move an object.
 
-What is lossless wins: a lossy pack whose originals are in the archive waits to be discarded, and only one whose
-originals are gone brings its images in. A pack that is byte for byte a hot one is one more copy of all in it.
+What is lossless wins, in whichever order it is found: packs without loss are taken in first. A lossy pack whose
+originals are in the archive waits to be discarded, once those that lie in cold packs were read to their end, and only
+one whose originals are gone brings its images in. A pack that is byte for byte a hot one is one more copy of all in it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -30,6 +32,7 @@ from archive.services.committer import bare
 from archive.services.packed import FoundPack, attach_pack, read_cold_pack
 from archive.services.reports import AddColdReport, Progress
 from tiering.errors import StoreRefused, StoreUnavailable, TieringError
+from tiering.pack import read_manifest
 from tiering.stores.base import ObjectStore, StoredObject, digest_of
 
 _log = logs.get(__name__)
@@ -64,7 +67,7 @@ class _Left(Exception):
 
 @dataclass(slots=True)
 class ColdAdopt:
-    """One pass over the cold store. Memory: what is indexed of 8 packs, whatever the store holds.
+    """Goes over the cold store twice. Memory: what is indexed of 8 packs, whatever the store holds, and what is wrong.
 
     ``are_readable``: tells whether the originals of a lossy pack, by UID, can be read where the index says they lie.
     """
@@ -74,9 +77,17 @@ class ColdAdopt:
     clock: Clock
     are_readable: Callable[[Collection[str]], bool] = lambda _uids: True
     report: AddColdReport = field(default_factory=AddColdReport)
+    _is_for_lossy: bool = False
+    _told: set[str] = field(default_factory=set)
 
     def run(self, progress: Progress) -> AddColdReport:
         """Take in every pack that the index does not know. Raises StoreError when the store does not answer."""
+        for self._is_for_lossy in (False, True):
+            self._pass(progress)
+        return self.report
+
+    def _pass(self, progress: Progress) -> None:
+        """Go once over the store, for the packs without loss or for the lossy ones."""
         keys, done = iter(self.store.iter_keys()), 0
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             while page := list(islice(keys, _LISTED)):
@@ -87,7 +98,6 @@ class ColdAdopt:
                     progress(done + start, 0)
                 done += len(page)
                 progress(done, 0)
-        return self.report
 
     def _take_in(self, keys: Sequence[str], pool: ThreadPoolExecutor) -> None:
         """Read some packs side by side, and index them one after the other."""
@@ -103,7 +113,7 @@ class ColdAdopt:
         """Ask the store about an object, and read it when the store does not know its digest; text: why it is left."""
         try:
             stored = self.store.find(key)
-            if stored is None:
+            if stored is None or (stored.sha256 is None and not self._has_turn(stored)):
                 return None
             digest = stored.sha256 or digest_of(self.store.read(key))[1]
         except (StoreUnavailable, StoreRefused):
@@ -114,6 +124,16 @@ class ColdAdopt:
         if named is not None and digest.hex()[:16] != named["sha256"]:
             return "its bytes are not those that its name says"
         return _Looked(stored, digest)
+
+    def _has_turn(self, stored: StoredObject) -> bool:
+        """Tell whether it is the turn of packs like this one; what cannot be told is looked at as one without loss."""
+        try:
+            manifest = read_manifest(partial(self.store.read_range, stored.key), stored.size_bytes)
+        except (StoreUnavailable, StoreRefused):
+            raise
+        except TieringError:
+            return not self._is_for_lossy
+        return any(member.derived_from is not None for member in manifest.members) is self._is_for_lossy
 
     def _twin(self, connection: Connection, looked: _Looked | str | None) -> PackRow | None:
         """Return the hot pack that is byte for byte the same."""
@@ -129,7 +149,8 @@ class ColdAdopt:
         if twin is not None or not isinstance(looked, _Looked):
             return looked
         try:
-            return read_cold_pack(self.store, looked.stored, looked.sha256)
+            is_wanted = self._has_turn(looked.stored)
+            return read_cold_pack(self.store, looked.stored, looked.sha256) if is_wanted else None
         except (StoreUnavailable, StoreRefused):
             raise
         except (TieringError, IngestError, InvalidUid, FixityError) as exc:
@@ -145,8 +166,10 @@ class ColdAdopt:
                 assert twin is not None
                 self._attach_twin(twin, pack.stored)
         except _Left as exc:
-            self.report.problems.append((key, str(exc)))
-            _log.error("cold_pack_not_indexed", key=key, reason=str(exc))
+            if key not in self._told:
+                self.report.problems.append((key, str(exc)))
+                _log.error("cold_pack_not_indexed", key=key, reason=str(exc))
+            self._told.add(key)
 
     def _attach_twin(self, hot: PackRow, stored: StoredObject) -> None:
         row = replace(hot, key=stored.key, tier="cold", store_generation=stored.generation)
@@ -160,14 +183,19 @@ class ColdAdopt:
     # ---- without a hot copy --------------------------------------------------------------------------------------
 
     def _attach(self, found: FoundPack) -> None:
-        """Take in a lossless pack, but for instances whose place a lossy copy took."""
+        """Take in a lossless pack, but for instances whose place a lossy copy took; with all replaced it waits behind.
+
+        So it is when it could not be read before, or somebody brought it back.
+        """
         outcomes: dict[str, AddOutcome] = {}
 
         def work(connection: Connection) -> None:
             replaced = cold_packs.replaced(connection, {_uid(each) for each in found.instances})
             wanted = [each for each in found.instances if replaced.get(_uid(each)) != each.dataset_sha256]
             if not wanted:
-                raise _Left("lossy copies took the place of all in it: nothing needs it")
+                if not cold_packs.wait_behind(connection, found.row, found.copies, self.clock()):
+                    raise _Left("lossy copies took the place of all in it: nothing needs it")
+                return
             outcomes.update(self._add(connection, found, wanted))
 
         self._write(found, work, outcomes)
@@ -177,6 +205,7 @@ class ColdAdopt:
         here = self._originals(found)
         if here and not self.are_readable(here):
             raise _Left("the index is older than the cold store: drimbox index rebuild")
+        self._prove(here)
         outcomes: dict[str, AddOutcome] = {}
 
         def work(connection: Connection) -> None:
@@ -196,6 +225,21 @@ class ColdAdopt:
                 cold.put_evidence(connection, found.row, body, now)
 
         self._write(found, work, outcomes)
+
+    def _prove(self, uids: Collection[str]) -> None:
+        """Read the cold packs that instances lie in to their end: a copy of them is about to be let go of."""
+        with self.index.read() as connection:
+            packs = cold_packs.holding(connection, uids)
+        for pack in packs:
+            try:
+                is_whole = digest_of(self.store.read(pack.key)) == (pack.size_bytes, pack.sha256)
+                reason = "" if is_whole else f"{pack.key} is not what was put there"
+            except (StoreUnavailable, StoreRefused):
+                raise
+            except TieringError as exc:
+                reason = exc.message
+            if reason:
+                raise _Left(f"it is kept beside the pack of its originals, which is not proven: {reason}")
 
     def _originals(self, found: FoundPack) -> set[str]:
         """Return the instances, by the UID they were received under, that the index has as they were received."""

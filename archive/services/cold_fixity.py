@@ -109,7 +109,7 @@ class ColdFixity:
 
     def check(self, pack: ColdPack) -> Checked:
         """Read a pack to its end. Raises StoreError for one that cannot be read now."""
-        proof, digest, size = _Proof(pack.copies), hashlib.sha256(), 0
+        proof, digest, size = Proof(pack.copies), hashlib.sha256(), 0
         try:
             for chunk in self.store.read(pack.row.key):
                 self.budget.pace(len(chunk))
@@ -133,8 +133,10 @@ class ColdFixity:
             return exc
 
     def _packs(self, turns: Sequence[Turn]) -> list[ColdPack]:
+        """Return the packs whose turn it is, each with those it took the place of that still wait to be trimmed."""
         with self.committer.read() as connection:
-            found = [scrub.find_cold_pack(connection, turn.row_id) for turn in turns]
+            wanted = [row for turn in turns for row in (turn.row_id, *scrub.behind(connection, turn.row_id))]
+            found = [scrub.find_cold_pack(connection, row_id) for row_id in wanted]
         return [pack for pack in found if pack is not None]
 
     # ---- what is found -------------------------------------------------------------------------------------------
@@ -202,8 +204,8 @@ class ColdFixity:
         self.committer.record_synced(Entry(self.clock(), "verified", "drimbox", body))
 
 
-class _Proof:
-    """The digests of the copies in a pack, taken while it goes by once, from front to end."""
+class Proof:
+    """The digests of the copies in a pack, taken while it goes by once, from front to end; see ``PackCopy``."""
 
     def __init__(self, copies: Sequence[PackCopy]) -> None:
         self._copies = copies

@@ -23,7 +23,7 @@ from archive.index.packs import PackRow
 from archive.index.session import Connection
 from archive.services.arrival import CHUNK_BYTES
 from archive.services.committer import Committer
-from archive.services.destroy import trim_hot_pack
+from archive.services.destroy import trim_pack
 from archive.services.pack_file import ReadBack, WriteOnce
 from archive.services.remains import PACK, Stores
 from tiering.errors import StoreError
@@ -126,7 +126,7 @@ class Repair:
         if not self._is_whole(new):
             raise _Left("the disk gave other bytes back than were written: see to it before you repair")
         self._switch(pack, new)
-        trim_hot_pack(self.stores, pack, accept_damaged=True)
+        trim_pack(self.stores, pack, accept_damaged=True)
         return new.key
 
     def _written_before(self, pack: PackRow, twin: PackRow) -> str | None:
@@ -138,11 +138,11 @@ class Repair:
         body: Body = {"key": pack.key, "new_key": sibling.key, "tier": "hot", "sha256": pack.sha256.hex()}
 
         def work(connection: Connection) -> None:
-            cold_trim.forget_hot(connection, pack.key)
+            cold_trim.forget(connection, pack.key)
             cold.stands_in_again(connection, twin, self.clock())
 
         self.committer.record_synced(Entry(self.clock(), "pack_repaired", self.actor, body), work=work)
-        trim_hot_pack(self.stores, pack, accept_damaged=True)
+        trim_pack(self.stores, pack, accept_damaged=True)
         return sibling.key
 
     def _is_whole(self, hot: PackRow) -> bool:
@@ -177,7 +177,7 @@ class Repair:
         if twin is not None:
             return twin
         if tier == "hot" and any(each.series_instance_uid == pack.series_instance_uid for each in originals):
-            raise _Left(f"its originals are in the hot tier still: drimbox tier rollback {pack.study_instance_uid}")
+            raise _Left(f"its originals are there still: drimbox tier rollback {pack.study_instance_uid}")
         raise _Left("the archive has no other copy of it: bring the object back from a copy of the store")
 
     def _switch(self, old: PackRow, new: PackRow) -> None:

@@ -56,6 +56,8 @@ class Committer:
 
     def __init__(self, database: Database, *, linger_seconds: float = _LINGER_SECONDS) -> None:
         self.database = database
+        self.arriving: set[object] = set()
+        """What is coming in: who receives an object is in here meanwhile (adding and discarding are atomic)."""
         self._writer = InstanceWriter()
         self._linger_seconds = linger_seconds
         self._queue: deque[_Job] = deque()
@@ -99,7 +101,7 @@ class Committer:
     @property
     def is_receiving(self) -> bool:
         """Tell whether objects are coming in, or came a moment ago."""
-        return monotonic() - self._stored_at < _QUIET_SECONDS
+        return bool(self.arriving) or monotonic() - self._stored_at < _QUIET_SECONDS
 
     def store(self, instance: NewInstance, entry: Entry, settled: Callable[[], None]) -> None:
         """Hand in a durable object and return; ``settled`` is called once its row is committed.

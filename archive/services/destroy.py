@@ -375,10 +375,11 @@ def trim_received(stores: Stores, row: TrimRow) -> Deletion:
     return stores.delete(HOT, warrant)
 
 
-def trim_hot_pack(stores: Stores, pack: PackRow, *, accept_damaged: bool = False) -> Deletion:
-    """Delete a hot pack that proven copies in another pack stand in for. Raises ObjectDiffers, OSError."""
-    warrant = DeleteWarrant(pack.key, pack.sha256, _pack_generation(pack), "proven copies stand in for it")
-    return stores.delete(PACK, warrant, accept_damaged=accept_damaged)
+def trim_pack(stores: Stores, pack: PackRow, *, accept_damaged: bool = False) -> Deletion:
+    """Delete a pack that proven copies in another stand in for. Raises ObjectDiffers, StoreError, OSError."""
+    generation, store = pack.store_generation or _pack_generation(pack), COLD if pack.tier == "cold" else PACK
+    warrant = DeleteWarrant(pack.key, pack.sha256, generation, "proven copies stand in for it")
+    return stores.delete(store, warrant, accept_damaged=accept_damaged)
 
 
 def discard_cold(stores: Stores, key: str, sha256: bytes, *, accept_damaged: bool = False) -> Deletion:

@@ -1,10 +1,14 @@
-"""Reads every stored object again and proves that its bytes are the bytes received; must not repair or remove any."""
+"""Reads every stored object again and proves that its bytes are the bytes received; must not repair or remove any.
+
+Originals that lossy copies replaced are read too: until their grace is over, a rollback gives them again.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -39,13 +43,18 @@ _log = logs.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Fixity:
-    """Compares the hot copies with their digests. The index says which state a copy is in; a change is journalled."""
+    """Compares the hot copies with their digests. The index says which state a copy is in; a change is journalled.
+
+    Of originals it does not: one that is not right is journalled each time, and with a percentage they are those behind
+    one that ``pick`` takes out of so many.
+    """
 
     committer: Committer
     disk: Disk
     hot_root: Path
     clock: Clock
     budget: Budget = field(default_factory=Budget)
+    pick: Callable[[int], int] = random.randrange
 
     def verify(self, progress: Progress) -> VerifyReport:
         """Check every copy; mark those that are missing or damaged, and unmark those that are good again.
@@ -56,7 +65,7 @@ class Fixity:
         run = _Run(self, progress)
         run.start()
         with ThreadPoolExecutor(_WORKERS) as pool:
-            while page := run.next_page():
+            for page in run.pages():
                 run.settle(page, list(pool.map(self.check, page)))
         return run.finish()
 
@@ -98,8 +107,11 @@ class _Run:
     fixity: Fixity
     progress: Progress
     total: int = 0
+    originals: int = 0
     checked: int = 0
     last_id: int = 0
+    last_original: str = ""
+    is_around: bool = False
     turns: Iterator[Turn] | None = None
     damaged: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -107,14 +119,41 @@ class _Run:
     def start(self) -> None:
         """Learn how much there is to do."""
         with self.fixity.committer.read() as connection:
-            self.total = scrub.count_hot(connection)
+            located, retired = scrub.count_hot(connection), scrub.count_retired(connection)
+        self.originals = self.fixity.budget.quota(retired)
         if self.fixity.budget.percent < 100:
-            self.total = self.fixity.budget.quota(self.total)
+            located = self.fixity.budget.quota(located)
             read, now = self.fixity.committer.read, self.fixity.clock()
-            self.turns = iter_turns(read, scrub.hot_turns, now, self.total)
+            self.turns = iter_turns(read, scrub.hot_turns, now, located)
+            if retired:
+                self.last_original = self._retired_key(self.fixity.pick(retired))
+        self.total = located + self.originals
         self.progress(0, self.total)
 
-    def next_page(self) -> list[LocatedCopy]:
+    def pages(self) -> Iterator[list[LocatedCopy]]:
+        """Yield all that is to be checked, page by page."""
+        while page := self._next_page():
+            yield page
+        before = self.checked
+        while page := self._next_originals(self.originals - (self.checked - before)):
+            yield page
+        self.originals = self.checked - before
+
+    def _retired_key(self, number: int) -> str:
+        with self.fixity.committer.read() as connection:
+            return scrub.retired_key(connection, number)
+
+    def _next_originals(self, limit: int) -> list[LocatedCopy]:
+        """Return the next originals, up to so many; behind the last key come the first, once."""
+        with self.fixity.committer.read() as connection:
+            page = scrub.retired_copies(connection, self.last_original, min(limit, _PAGE))
+            if not page and self.last_original and not self.is_around:
+                self.is_around = True
+                page = scrub.retired_copies(connection, "", min(limit, _PAGE))
+        self.last_original = page[-1].location.key if page else ""
+        return page
+
+    def _next_page(self) -> list[LocatedCopy]:
         """Return the next hot copies; each page is read on its own, so that no read keeps the database's log long."""
         while self.turns is not None:
             turns = list(islice(self.turns, _PAGE))
@@ -158,7 +197,7 @@ class _Run:
 
     def finish(self) -> VerifyReport:
         """Journal the run."""
-        report = VerifyReport(self.checked, tuple(self.damaged), tuple(self.missing))
+        report = VerifyReport(self.checked, tuple(self.damaged), tuple(self.missing), originals=self.originals)
         body = {"checked": self.checked, "damaged": len(self.damaged), "missing": len(self.missing)}
         self.fixity.committer.record_synced(Entry(at=self.fixity.clock(), event="verified", actor="drimbox", body=body))
         return report

@@ -149,6 +149,7 @@ class Reception:
         self._file = ingest.landing.new_file(self._blank, self._chunk)
         self.room = self._file.room
         self.filled = self._file.filled
+        ingest.committer.arriving.add(self)
 
     def commit(self) -> Outcome:
         """Make the object durable, index it, and say how; raise what the sender must hear.
@@ -231,6 +232,7 @@ class Reception:
 
     def abandon(self) -> None:
         """Let go of everything; what was not committed leaves no trace."""
+        self._ingest.committer.arriving.discard(self)
         if self._chunk is not None:
             self._file.close()
             self._ingest.pool.give_back(self._chunk)

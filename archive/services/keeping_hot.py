@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from archive.index import assessments
+from archive.index import assessments, disposal
 from archive.index.holds import blocking_holds
 from archive.index.session import Connection
 from archive.services.clock_trust import check_clock
@@ -46,6 +46,12 @@ def keeps_lossless(connection: Connection, study_instance_uid: str) -> str:
     row = assessments.by_uid(connection, [study_instance_uid]).get(study_instance_uid)
     blocked = "its retention is not known" if row is None or row.is_stale else row.blocked_by
     return on_hold or (f"it is kept for {blocked}" if blocked else "")
+
+
+def keeps_for_destruction(connection: Connection, study_instance_uid: str) -> str:
+    """Return which approved list will have the study destroyed, "" when none: moving it first would be for nothing."""
+    list_id = disposal.awaited(connection, [study_instance_uid]).get(study_instance_uid)
+    return f"it waits for its destruction on the approved list {list_id}" if list_id else ""
 
 
 def _hold(connection: Connection, study_instance_uid: str) -> str:

@@ -22,15 +22,12 @@ from archive.services.remains import PACK, Stores
 from tiering.disk import read_range
 from tiering.errors import TranscodeError
 from tiering.lossy_rules import LossyRules
-from tiering.lossy_series import LossyMaking, NewHeader, copy_uid, make_lossy
+from tiering.lossy_series import LossyCodec, LossyMaking, NewHeader, copy_uid, make_lossy
 from tiering.lossy_source import HotPackFile
 from tiering.lossy_tables import load_gates
 from tiering.pack import PackedMember, read_manifest
-from tiering.references import referenced_uids
+from tiering.references import may_name_images, referenced_uids
 
-_PIXELS: Final = "1.2.840.10008.5.1.4.1.1."
-_REFERRING: Final = (*(f"{_PIXELS}{number}" for number in ("11", "66", "88", "67", "68", "104", "481", "9.", "200")),)
-"""How the SOP classes start whose objects name images: presentation states, registrations, reports, radiotherapy…"""
 _LARGEST_REFERRING: Final = 64 << 20
 
 
@@ -38,8 +35,9 @@ _LARGEST_REFERRING: Final = 64 << 20
 class LossyCopier:
     """Makes the lossy packs of one archive; ``keeps_uids``: copies keep the SOP Instance UIDs of their originals.
 
-    ``rules_at`` returns the rules for what a site has, None when that is never lossy. ``threads``: so many work on the
-    frames of one series, with a ``pause`` before each frame.
+    ``rules_at`` returns the rules for what a site has, None when that is never lossy; ``codec`` is how frames are
+    compressed. ``threads``: so many work on the frames of one series, with a ``pause`` before each frame.
+    ``referring``: the packs of the study in which something may name these images, None for its hot ones.
     """
 
     committer: Committer
@@ -47,8 +45,10 @@ class LossyCopier:
     clock: Clock
     rules_at: Callable[[str], LossyRules | None]
     keeps_uids: bool = False
+    codec: LossyCodec = "htj2k"
     threads: int = 1
     pause: Callable[[], None] = lambda: None
+    referring: Sequence[PackRow] | None = None
 
     def make(self, series: Sequence[PackRow], folder: Path) -> LossyResult:
         """Write the lossy packs of all hot packs of a series, or none of them; see ``tiering.lossy_series``."""
@@ -64,6 +64,7 @@ class LossyCopier:
                 new_uid=(lambda uid, _: uid) if self.keeps_uids else copy_uid,
                 now=self.clock,
                 remarks={"referenced_by": list(self._referring(packs))},
+                codec=self.codec,
                 threads=self.threads,
                 pause=self.pause,
             )
@@ -81,12 +82,10 @@ class LossyCopier:
         return HotPackFile(row.key, manifest, cast(BinaryIO, file))
 
     def _referring(self, packs: Sequence[HotPackFile]) -> Iterator[Mapping[str, Any]]:
-        """Yield which objects of the study name instances of these packs, in packs that are hot too."""
+        """Yield which objects of the study name instances of these packs."""
         study = packs[0].manifest.series.study_instance_uid
         replaced = {member.sop_instance_uid for pack in packs for member in pack.manifest.members}
-        with self.committer.read() as connection:
-            rows = [each.row for each in cold.hot_packs(connection, study)]
-        for row in rows:
+        for row in self._hot_packs(study) if self.referring is None else self.referring:
             with ExitStack() as stack:
                 pack = self._open(row, stack)
                 for member in pack.manifest.members:
@@ -98,9 +97,13 @@ class LossyCopier:
                             "instances": len(named),
                         }
 
+    def _hot_packs(self, study: str) -> Sequence[PackRow]:
+        with self.committer.read() as connection:
+            return [each.row for each in cold.hot_packs(connection, study)]
+
 
 def _names(pack: HotPackFile, member: PackedMember) -> set[str]:
-    if not member.sop_class_uid.startswith(_REFERRING) or member.length > _LARGEST_REFERRING:
+    if not may_name_images(member.sop_class_uid) or member.length > _LARGEST_REFERRING:
         return set()
     try:
         return referenced_uids(pack.dataset(member), member.transfer_syntax_uid)

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 from archive.errors import ColdCopyDiffers
 from archive.index.cold import LossyMember
 from archive.index.packs import PackRow
 from archive.part10.meta import build_header, parse_header
 from archive.services.remains import PACK, Stores
-from tiering.disk import read_range
+from tiering.disk import Disk, read_range
 from tiering.pack import PackedMember, read_manifest
 from tiering.stores.base import ObjectStore
 
@@ -45,6 +46,27 @@ def lossy_members(stores: Stores, hot: PackRow, store: ObjectStore, pack: PackRo
     return [_member(each, headers, pack.key) for each in manifest.members]
 
 
+def header_digests(disk: Disk, path: Path, size_bytes: int) -> list[str]:
+    """Return the digests (hexadecimal) of the Part 10 headers in a pack on the local disk, in the order of its members.
+
+    Raises PackError, OSError.
+    """
+    read = partial(read_range, disk, path)
+    members = read_manifest(read, size_bytes).members
+    return [sha256(read(each.offset, each.header_size)).hexdigest() for each in members]
+
+
+def lossy_members_of(store: ObjectStore, pack: PackRow, headers: Sequence[str]) -> Sequence[LossyMember]:
+    """Return what a lossy pack in the cold store holds, with the digests of the headers that it was put with.
+
+    Raises ColdCopyDiffers for a pack of other members, PackError, StoreError.
+    """
+    manifest = read_manifest(partial(store.read_range, pack.key), pack.size_bytes)
+    if len(manifest.members) != len(headers):
+        raise ColdCopyDiffers(key=pack.key, reason="it has another number of members than what was put")
+    return [_lossy_member(each, bytes.fromhex(digest)) for each, digest in zip(manifest.members, headers, strict=True)]
+
+
 def _member(member: PackedMember, headers: Mapping[str, bytes], key: str) -> LossyMember:
     original = headers.get(member.derived_from or "")
     if original is None:
@@ -58,6 +80,10 @@ def _member(member: PackedMember, headers: Mapping[str, bytes], key: str) -> Los
     )
     if len(header) != member.header_size:
         raise ColdCopyDiffers(key=key, reason=f"{member.name} has a header of another size")
+    return _lossy_member(member, sha256(header).digest())
+
+
+def _lossy_member(member: PackedMember, header_sha256: bytes) -> LossyMember:
     return LossyMember(
         predecessor_uid=member.derived_from or "",
         received_sha256=bytes.fromhex(member.received_sha256),
@@ -66,7 +92,7 @@ def _member(member: PackedMember, headers: Mapping[str, bytes], key: str) -> Los
         offset_bytes=member.offset,
         header_size=member.header_size,
         size_bytes=member.length,
-        sha256=sha256(header).digest(),
+        sha256=header_sha256,
         dataset_sha256=bytes.fromhex(member.dataset_sha256),
         dataset_size=member.length - member.header_size,
         transfer_syntax_uid=member.transfer_syntax_uid,

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -28,7 +29,7 @@ from archive.index.session import Connection
 from archive.services.arrival import CHUNK_BYTES
 from archive.services.committer import Committer
 from archive.services.destroy import discard_cold
-from archive.services.keeping_hot import keeps_hot, keeps_lossless
+from archive.services.keeping_hot import keeps_for_destruction, keeps_hot, keeps_lossless
 from archive.services.lossy_members import lossy_members
 from archive.services.pack_file import ReadBack
 from archive.services.remains import PACK, Stores
@@ -140,19 +141,27 @@ class Migrator:
                 each.row for each in self._may_go(connection, study_uid) if each.row.series_instance_uid == series_uid
             ]
             lossy = None if keeps_lossless(connection, study_uid) else self.lossy
-        with self._lossy_packs(packs, lossy) as (made, evidence):
-            copied = [self._copy(pack, made.get(pack.key), evidence.get(pack.key, "")) for pack in packs]
+        with self.lossy_packs(packs, lossy) as (made, evidence):
+            copied = [self.copy(pack, made.get(pack.key), evidence.get(pack.key, "")) for pack in packs]
         return {"series": series_uid, "packs": [asdict(each) for each in copied]}
 
     def _may_go(self, connection: Connection, study_uid: str) -> list[HotPack]:
         """Return the hot packs that are to go. Raises MigrationRefused, ClockNotTrusted."""
-        reason = keeps_hot(connection, study_uid, self.clock(), held=self.held) or cold.unsealed(connection, study_uid)
+        reason = self._keeps(connection, study_uid, self.clock())
         if reason:
             raise MigrationRefused(study=study_uid, reason=reason)
         return [each for each in cold.hot_packs(connection, study_uid) if each.copies]
 
+    def _keeps(self, connection: Connection, study_uid: str, now: datetime) -> str:
+        """Say why a study stays, "" when it may go."""
+        return (
+            keeps_hot(connection, study_uid, now, held=self.held)
+            or keeps_for_destruction(connection, study_uid)
+            or cold.unsealed(connection, study_uid)
+        )
+
     @contextmanager
-    def _lossy_packs(
+    def lossy_packs(
         self, packs: Sequence[PackRow], lossy: LossyCopies | None
     ) -> Iterator[tuple[Mapping[str, LossyPack], Mapping[str, str]]]:
         """Lend the lossy packs of a series, if it gets any; their files go at the end."""
@@ -165,15 +174,18 @@ class Migrator:
             _log.info("series_compressed", study_instance_uid=packs[0].study_instance_uid, lossy=bool(result.packs))
             yield {each.hot_key: each for each in result.packs}, result.evidence
 
-    def _copy(self, hot: PackRow, lossy: LossyPack | None, evidence: str) -> Copied:
-        """Put one pack and read it back."""
+    def copy(self, hot: PackRow, lossy: LossyPack | None, evidence: str) -> Copied:
+        """Put one pack, the hot one or the lossy one that was made of it, and read it back to its end.
+
+        Its key is noted before. Raises MigrationRefused, ColdCopyDiffers, StoreError, OSError.
+        """
         path = self.stores.path(PACK, hot.key) if lossy is None else lossy.path
         size, digest = (hot.size_bytes, hot.sha256) if lossy is None else (lossy.size_bytes, lossy.sha256)
         now, kind = self.clock(), LOSSLESS if lossy is None else LOSSY
         key = cold.cold_key(hot.key, digest)
         copied = Copied(hot.key, key, kind, size, digest.hex(), "", to_text(now), evidence)
         row = copied.row(hot)
-        with _planned(hot.study_instance_uid):
+        with planned(hot.study_instance_uid):
             self.committer.record_synced(work=lambda connection: cold.note_upload(connection, row, now))
         with io.BufferedReader(ReadBack(self.disk, path, size), CHUNK_BYTES) as file:
             stored = self.cold.put(key, cast(Source, file), size_bytes=size, sha256=digest)
@@ -203,7 +215,7 @@ class Migrator:
         Raises MigrationRefused when the study has to stay by now, or is not as it was prepared; StoreError.
         """
         copied = [Copied(**pack) for each in prepared for pack in each["packs"]]
-        plans = [self._plan(each) for each in self._not_done(copied)]
+        plans = [self._plan(each) for each in self.not_done(copied)]
         if plans:
             body: Body = {
                 "study_instance_uid": study_uid,
@@ -212,12 +224,13 @@ class Migrator:
                 "sha256": [each.copied.sha256 for each in plans],
             }
             entry = Entry(self.clock(), "migrated", self.actor, body)
-            with _planned(study_uid):
+            with planned(study_uid):
                 self.committer.record_synced(entry, work=partial(self._switch, study_uid, plans))
             _log.info("study_migrated", study_instance_uid=study_uid, packs=len(plans))
         return {"packs": len(plans), "lossy": sum(each.copied.kind == LOSSY for each in plans)}
 
-    def _not_done(self, copied: Sequence[Copied]) -> list[Copied]:
+    def not_done(self, copied: Sequence[Copied]) -> list[Copied]:
+        """Return those of these packs that do not stand in yet."""
         with self.committer.read() as connection:
             return [each for each in copied if cold.find_pack(connection, each.key) is None]
 
@@ -227,21 +240,27 @@ class Migrator:
             hot = cold.find_pack(connection, copied.hot_key)
         if hot is None:
             raise MigrationRefused(study=copied.hot_key, reason="its hot pack is gone")
-        row = replace(copied.row(hot), store_generation=copied.store_generation)
-        found = self.cold.find(copied.key)
-        if found is None or (found.size_bytes, found.generation) != (row.size_bytes, row.store_generation):
-            raise ColdCopyDiffers(key=copied.key, reason="it is not there any more as it was put")
+        row = self.still_there(copied, hot)
         if copied.kind == LOSSLESS:
             return _Plan(copied, row, ())
         return _Plan(copied, row, lossy_members(self.stores, hot, self.cold, row))
 
+    def still_there(self, copied: Copied, source: PackRow) -> PackRow:
+        """Return what the index will hold of a pack that was put. Raises ColdCopyDiffers, StoreError."""
+        row = replace(copied.row(source), store_generation=copied.store_generation)
+        found = self.cold.find(copied.key)
+        if found is None or (found.size_bytes, found.generation) != (row.size_bytes, row.store_generation):
+            raise ColdCopyDiffers(key=copied.key, reason="it is not there any more as it was put")
+        return row
+
     def _switch(self, study_uid: str, plans: Sequence[_Plan], connection: Connection) -> None:
         now = self.clock()
-        reason = keeps_hot(connection, study_uid, now, held=self.held) or cold.unsealed(connection, study_uid)
+        reason = self._keeps(connection, study_uid, now)
         if not reason and any(plan.copied.kind == LOSSY for plan in plans):
             reason = keeps_lossless(connection, study_uid)
         if reason:
             raise NotAsPlanned(reason)
+        check_not_rolled_back(connection, study_uid, [plan.copied for plan in plans])
         for plan in plans:
             if plan.copied.kind == LOSSLESS:
                 cold.switch_lossless(connection, plan.copied.hot_key, plan.row, now)
@@ -258,8 +277,15 @@ class Migrator:
         return self.switch(study_uid, [self.prepare(study_uid, series) for series in self.series_of(study_uid)])
 
 
+def check_not_rolled_back(connection: Connection, study_uid: str, copied: Sequence[Copied]) -> None:
+    """Raise NotAsPlanned for a study that was rolled back since it was prepared: a step may be run again much later."""
+    if set_aside.is_left_alone_since(connection, study_uid, min(from_text(each.made_at) for each in copied)):
+        raise NotAsPlanned("it was rolled back since it was prepared")
+
+
 @contextmanager
-def _planned(study_uid: str) -> Iterator[None]:
+def planned(study_uid: str) -> Iterator[None]:
+    """Turn what does not fit the index any more into what the operator hears."""
     try:
         yield
     except NotAsPlanned as exc:

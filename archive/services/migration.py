@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from archive import logs
 from archive.clock import monotonic
@@ -17,6 +17,9 @@ from archive.services.migrate import Migrator
 from archive.services.reports import Progress
 from archive.services.trim_hot import ColdCleaner, HotTrimmer
 from tiering.errors import TieringError
+
+if TYPE_CHECKING:
+    from archive.services.remake import Remaker
 
 _log = logs.get(__name__)
 
@@ -40,7 +43,8 @@ class MigrationReport:
 class Migration:
     """All that moves studies between the tiers of one archive.
 
-    ``rest`` is told how many seconds were worked, and returns when more may be.
+    ``rest`` is told how many seconds were worked, and returns when more may be. ``remaker``: makes lossy what went cold
+    without loss, of the studies that ``next_remade`` returns; None when that is not done by itself.
     """
 
     migrator: Migrator
@@ -48,32 +52,47 @@ class Migration:
     cleaner: ColdCleaner
     next_due: Due
     rest: Callable[[float], object] = lambda _worked_seconds: None
+    remaker: Remaker | None = None
+    next_remade: Due = lambda _limit: ()
 
     # ---- the steps -----------------------------------------------------------------------------------------------
 
     def due(self, limit: int) -> Sequence[str]:
-        """Return the studies to migrate next."""
-        return self.next_due(limit)
+        """Return the studies to migrate next, and once fewer are due than asked for, those to re-make."""
+        found = list(self.next_due(limit))
+        return [*found, *self.next_remade(limit - len(found))] if len(found) < limit else found
 
     def series_of(self, study_uid: str) -> Sequence[str]:
-        """Return the series of a study that are to be prepared. Raises MigrationRefused."""
-        return self.migrator.series_of(study_uid)
+        """Return the series of a study that are to be prepared, or re-made. Raises MigrationRefused."""
+        return self._mover(study_uid).series_of(study_uid)
 
     def prepare(self, study_uid: str, series_uid: str) -> Mapping[str, Any]:
-        """Put the packs of a series into the cold store, proven; see ``Migrator.prepare``."""
+        """Put the packs of a series into the cold store, proven; see ``Migrator.prepare``, ``Remaker.prepare``."""
         started = monotonic()
-        prepared = self.migrator.prepare(study_uid, series_uid)
+        prepared = self._mover(study_uid).prepare(study_uid, series_uid)
         self.rest(monotonic() - started)
         return prepared
 
     def switch(self, study_uid: str, prepared: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Let the cold packs of a study stand in; see ``Migrator.switch``."""
-        return self.migrator.switch(study_uid, prepared)
+        """Let the cold packs of a study stand in; see ``Migrator.switch``, ``Remaker.switch``."""
+        remade = [each for each in prepared if each.get("remade")]
+        if self.remaker is not None and remade:
+            return self.remaker.switch(study_uid, remade)
+        return self.migrator.switch(study_uid, [each for each in prepared if not each.get("remade")])
+
+    def _mover(self, study_uid: str) -> Migrator | Remaker:
+        """Return what is to be done with a study: what has something hot migrates."""
+        return self.remaker if self.remaker is not None and self.remaker.is_meant(study_uid) else self.migrator
 
     def trim(self) -> Mapping[str, Any]:
-        """Let go of hot packs whose grace is over, and of cold objects that stand in for nothing."""
-        trimmed, discarded = self.trimmer.run(), self.cleaner.run()
-        return {"trimmed": trimmed.trimmed, "discarded": discarded.discarded, "left": len(trimmed.left)}
+        """Let go of hot packs whose grace is over, of cold objects that stand in for nothing and of old uploads."""
+        trimmed, cleaned = self.trimmer.run(), self.cleaner.run()
+        return {
+            "trimmed": trimmed.trimmed,
+            "discarded": cleaned.discarded,
+            "uploads_ended": cleaned.uploads_ended,
+            "left": len(trimmed.left),
+        }
 
     def failed(self, study_uid: str, reason: str) -> int:
         """Count an attempt that failed; return how many there were."""
@@ -88,18 +107,7 @@ class Migration:
 
     def run(self, studies: Sequence[str], progress: Progress) -> MigrationReport:
         """Migrate studies one after the other; one that stays is told, others go on."""
-        report = MigrationReport()
-        for done, study_uid in enumerate(studies, start=1):
-            try:
-                found = self.migrator.migrate(study_uid)
-            except (ArchiveError, TieringError, OSError) as exc:
-                self._left(study_uid, exc, report)
-            else:
-                report.studies += bool(found["packs"])
-                report.packs += found["packs"]
-                report.lossy += found["lossy"]
-            progress(done, len(studies))
-        return report
+        return move_each(studies, self.migrator.migrate, progress)
 
     def preview(self, studies: Sequence[str]) -> MigrationReport:
         """Return which of these studies would go, and why the others stay."""
@@ -111,7 +119,24 @@ class Migration:
                 report.left.append((study_uid, exc.fields["reason"]))
         return report
 
-    def _left(self, study_uid: str, error: Exception, report: MigrationReport) -> None:
-        reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
-        report.left.append((study_uid, str(reason)))
-        _log.error("study_not_migrated", study_instance_uid=study_uid, reason=str(reason))
+
+def move_each(studies: Sequence[str], move: Callable[[str], Mapping[str, Any]], progress: Progress) -> MigrationReport:
+    """Migrate, or re-make, studies one after the other; one that stays is told, others go on."""
+    report = MigrationReport()
+    for done, study_uid in enumerate(studies, start=1):
+        try:
+            found = move(study_uid)
+        except (ArchiveError, TieringError, OSError) as exc:
+            _left(study_uid, exc, report)
+        else:
+            report.studies += bool(found["packs"])
+            report.packs += found["packs"]
+            report.lossy += found["lossy"]
+        progress(done, len(studies))
+    return report
+
+
+def _left(study_uid: str, error: Exception, report: MigrationReport) -> None:
+    reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
+    report.left.append((study_uid, str(reason)))
+    _log.error("study_not_migrated", study_instance_uid=study_uid, reason=str(reason))

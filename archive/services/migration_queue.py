@@ -11,23 +11,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
-
-from archive.services.tier_plan import TierPlan
+from typing import Final, Protocol
 
 _REST: Final = 50
 _START: Final = ("", "")
+
+
+class Walk(Protocol):
+    """What knows the studies of an archive in an order: ``TierPlan``, ``Remaker``."""
+
+    def next_due(self, on: date, after: tuple[str, str], /) -> Sequence[tuple[tuple[str, str], bool]]:
+        """Look at the next studies after a (place in the order, Study UID); tell of each if it goes on a day."""
+        ...
 
 
 @dataclass(slots=True)
 class MigrationQueue:
     """The studies of one archive that are due, for one worker; ``monotonic`` returns seconds from any zero.
 
-    Not for several threads.
+    ``pages``: so many are looked at in one go, at most; the next goes on from there. Not for several threads.
     """
 
-    plan: TierPlan
+    plan: Walk
     monotonic: Callable[[], float]
+    pages: int | None = None
     _on: date | None = None
     _mark: tuple[str, str] = _START
     _spent: float = 0.0
@@ -48,7 +55,7 @@ class MigrationQueue:
     def _walk(self, on: date, limit: int) -> tuple[Sequence[str], bool]:
         """Return what goes, and whether the end was reached; the mark moves up to before the first that goes."""
         found: list[str] = []
-        after = self._mark
+        after, looked = self._mark, 0
         while page := self.plan.next_due(on, after):
             for key, goes in page:
                 if goes:
@@ -57,5 +64,7 @@ class MigrationQueue:
                     self._mark = key
                 if len(found) >= limit:
                     return found, False
-            after = page[-1][0]
+            after, looked = page[-1][0], looked + 1
+            if looked == self.pages:
+                return found, False
         return found, True

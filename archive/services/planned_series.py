@@ -33,7 +33,7 @@ def _unsealed(
     loose = sum(sum(each.classes.values()) for each in contents) - packed
     if loose > 0:
         return f"{loose} of its instances are not sealed yet"
-    return "files that were received still lie beside its packs" if has_received else ""
+    return "files that were received still lie beside its packs (sealing.grace_hours)" if has_received else ""
 
 
 def facts_of(contents: Contents | None) -> SeriesFacts:

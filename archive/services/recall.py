@@ -81,11 +81,11 @@ class Recall:
     wait: timedelta = timedelta(seconds=20)
     time: ThawTime | None = None
 
-    def request(self, study_instance_uid: str, *, by: str) -> RecallStatus:
-        """Ask for all cold packs of a study that cannot be read. Raises NoSuchStudy, ColdStoreDown."""
-        found = self._availability(self._packs(study_instance_uid))
+    def request(self, study_instance_uid: str, *, by: str, for_rollback: bool = False) -> RecallStatus:
+        """Ask for all cold packs of a study that cannot be read; see ``status``. Raises NoSuchStudy, ColdStoreDown."""
+        found = self._availability(self._packs(study_instance_uid, for_rollback=for_rollback))
         self._request([pack for pack, state in found if state is Availability.COLD], by)
-        return self.status(study_instance_uid)
+        return self.status(study_instance_uid, for_rollback=for_rollback)
 
     def request_packs(self, pack_keys: Collection[str], *, by: str) -> None:
         """Ask for those of these packs that cannot be read. Raises ColdStoreDown."""
@@ -94,9 +94,12 @@ class Recall:
         found = self._availability(packs)
         self._request([pack for pack, state in found if state is Availability.COLD], by)
 
-    def status(self, study_instance_uid: str) -> RecallStatus:
-        """Tell how far the thaw of a study is. Raises NoSuchStudy, ColdStoreDown."""
-        found = self._availability(self._packs(study_instance_uid))
+    def status(self, study_instance_uid: str, *, for_rollback: bool = False) -> RecallStatus:
+        """Tell how far the thaw of a study is; ``for_rollback``: of the packs too that it can be rolled back to.
+
+        Raises NoSuchStudy, ColdStoreDown.
+        """
+        found = self._availability(self._packs(study_instance_uid, for_rollback=for_rollback))
         with self.committer.read() as connection:
             asked = {each.pack_key: each.requested_at for each in thaws.of_study(connection, study_instance_uid)}
         states = Counter(state for _, state in found)
@@ -146,11 +149,12 @@ class Recall:
 
     # ---- asking ------------------------------------------------------------------------------------------------------
 
-    def _packs(self, study_instance_uid: str) -> list[ColdPack]:
+    def _packs(self, study_instance_uid: str, *, for_rollback: bool) -> list[ColdPack]:
         with self.committer.read() as connection:
             if not thaws.has_study(connection, study_instance_uid):
                 raise NoSuchStudy(study_instance_uid=study_instance_uid)
-            return thaws.cold_packs(connection, study_instance_uid)
+            behind = thaws.waiting(connection, study_instance_uid) if for_rollback else []
+            return [*thaws.cold_packs(connection, study_instance_uid), *behind]
 
     def _availability(self, packs: Sequence[ColdPack]) -> list[tuple[ColdPack, Availability | None]]:
         return [(pack, self._find_availability(pack.key)) for pack in packs]

@@ -36,7 +36,10 @@ class AssociationSummary:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """What is stored, how much room it takes and what happened last (latest association first)."""
+    """What is stored, how much room it takes and what happened last (latest association first).
+
+    ``retired_bytes``: what of that are the originals of lossy copies, until their grace is over.
+    """
 
     home: str
     database: str
@@ -51,6 +54,7 @@ class StatusReport:
     studies_by_site: Mapping[str, int]
     associations: Sequence[AssociationSummary]
     cold_bytes: int = 0
+    retired_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ class ColdVerifyReport:
 class VerifyReport:
     """Fixity of the hot copies; ``damaged`` and ``missing`` are the keys of those that failed; and of the cold tier.
 
+    ``originals``: so many of those that were checked are what lossy copies replaced.
+
     ``repaired``: (old key, new key) of packs; ``not_repaired``: (key, what to do); None when nothing was to be.
     """
 
@@ -95,6 +101,7 @@ class VerifyReport:
     cold: ColdVerifyReport | None = None
     repaired: Sequence[tuple[str, str]] | None = None
     not_repaired: Sequence[tuple[str, str]] | None = None
+    originals: int = 0
 
     @property
     def holds(self) -> bool:
@@ -114,8 +121,9 @@ class VerifyReport:
 class AddColdReport:
     """What came of cold packs that the index did not know.
 
-    ``instances``: how many had no other copy. ``not_needed``: lossy packs whose originals are here. ``destroyed``:
-    packs that are here all the same. ``problems``: (key, what to do) of packs that are left where they lie.
+    ``instances``: how many had no other copy. ``not_needed``: lossy packs whose originals are here, and originals of
+    lossy ones, which wait to be trimmed. ``destroyed``: packs that are here all the same. ``problems``: (key, what to
+    do) of packs that are left where they lie.
     """
 
     packs: int = 0

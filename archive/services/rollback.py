@@ -1,8 +1,8 @@
-"""Gives a migrated study from its hot packs again, within the grace period; must not delete an object."""
+"""Gives a study from the packs again that lossy or cold ones stand in for, in the grace period; must not delete any."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +17,8 @@ from archive.index.session import Connection
 from archive.services.arrival import CHUNK_BYTES
 from archive.services.committer import Committer
 from archive.services.remains import PACK, Stores
+from tiering.errors import TieringError
+from tiering.stores.base import digest_of
 
 _log = logs.get(__name__)
 
@@ -31,17 +33,18 @@ class Rollback:
     actor: str = "drimbox"
 
     def roll_back(self, study_uid: str) -> int:
-        """Give a study from its hot packs alone again, in one transaction; return how many packs that are.
+        """Give a study from the packs again that wait to be trimmed, in one transaction; return how many that are.
 
-        Each of them is read to its end first. The study then waits for ``drimbox tier retry``: it would go cold again
-        at once. Raises MigrationRefused when there is nothing to go back to, or it cannot be believed.
+        Hot ones, or cold ones that lossy copies replaced. Each of them is read to its end first. The study then waits
+        for ``drimbox tier retry``: it would go cold, or be made lossy, again at once. Raises MigrationRefused when
+        there is nothing to go back to, or it cannot be believed.
         """
         with self.committer.read() as connection:
             packs = cold_trim.waiting_of(connection, study_uid)
         for pack in packs:
             reason = self._fault(pack)
             if reason:
-                raise MigrationRefused(study=study_uid, reason=f"the hot pack {pack.key} {reason}")
+                raise MigrationRefused(study=study_uid, reason=f"the {pack.tier} pack {pack.key} {reason}")
         body: Body = {"study_instance_uid": study_uid, "packs": [pack.key for pack in packs]}
         entry = Entry(self.clock(), "rolled_back", self.actor, body)
         try:
@@ -57,11 +60,15 @@ class Rollback:
         set_aside.leave_alone(connection, study_uid, f"rolled back by {self.actor}", now)
 
     def _fault(self, pack: PackRow) -> str:
-        digest, size = hashlib.sha256(), 0
         try:
-            for chunk in self.stores.disk.read(self.stores.path(PACK, pack.key), chunk_bytes=CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
+            found = digest_of(self._chunks(pack))
         except OSError as exc:
             return f"cannot be read: {exc.strerror}"
-        return "" if (size, digest.digest()) == (pack.size_bytes, pack.sha256) else "is not what was packed"
+        except TieringError as exc:
+            return f"cannot be read: {exc.message}"
+        return "" if found == (pack.size_bytes, pack.sha256) else "is not what was packed"
+
+    def _chunks(self, pack: PackRow) -> Iterator[bytes]:
+        if pack.tier == "cold":
+            return self.stores.get_cold().read(pack.key)
+        return self.stores.disk.read(self.stores.path(PACK, pack.key), chunk_bytes=CHUNK_BYTES)

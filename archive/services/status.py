@@ -37,11 +37,12 @@ class Status:
             studies=held.studies,
             series=held.series,
             instances=held.instances,
-            size_bytes=held.hot_bytes + held.cold_bytes,
+            size_bytes=held.hot_bytes + held.cold_bytes + held.retired_bytes,
             free_bytes=self.disk.free_bytes(self.hot_root),
             quarantined=held.quarantined,
             unsealed_folders=held.unsealed_folders,
             studies_by_site=held.studies_by_site,
             associations=[AssociationSummary(**asdict(summary)) for summary in last],
             cold_bytes=held.cold_bytes,
+            retired_bytes=held.retired_bytes,
         )

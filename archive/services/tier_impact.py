@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from archive.index import migrated, tiering
+from archive.index import lossless_cold, migrated, tiering
 from archive.index.migrated import ColdPack
+from archive.index.session import Connection
 from archive.index.tiering import Contents
 from archive.services.committer import Committer
 from archive.services.planned_series import facts_of
@@ -29,6 +30,21 @@ class Gain:
     packs: int = 0
     size_bytes: int = 0
     gain_bytes: int = 0
+
+    def add(self, size_bytes: int, gain_bytes: int) -> None:
+        """Count a pack."""
+        self.packs += 1
+        self.size_bytes += size_bytes
+        self.gain_bytes += gain_bytes
+
+
+class Candidate(NamedTuple):
+    """A lossless cold pack that could be lossy; ``gain_bytes`` is a forecast."""
+
+    series_instance_uid: str
+    modality: str
+    size_bytes: int
+    gain_bytes: int
 
 
 class Forbidden(NamedTuple):
@@ -94,17 +110,34 @@ class TierImpact:
             after = page[-1].pack_id
 
     def _count(self, pack: ColdPack, contents: Contents | None, report: ImpactReport) -> None:
-        body = None if pack.evidence is None else json.loads(pack.evidence)
+        facts, body = facts_of(contents), None if pack.evidence is None else json.loads(pack.evidence)
         report.lossy += bool(body and body.get("lossy"))
-        today = Today(self.policy.rules_at(pack.site), self.gates)
-        facts = facts_of(contents)
-        finding = judge(body, facts, today)
+        finding = judge(body, facts, Today(self.policy.rules_at(pack.site), self.gates))
         if finding.change is Change.FORBIDDEN:
             where = (pack.study_instance_uid, pack.series_instance_uid, pack.site)
             report.forbidden.append(Forbidden(*where, finding.reasons, bool(pack.can_go_back)))
         elif finding.change is Change.COULD_BE_LOSSY:
-            gain = report.could_be_lossy[facts.modality]
-            gain.packs += 1
-            gain.size_bytes += pack.size_bytes
-            gain.gain_bytes += pack.size_bytes - self.prices.lossy_bytes(pack.size_bytes, facts.modality)
+            report.could_be_lossy[facts.modality].add(pack.size_bytes, self._gain(pack, facts.modality))
             report.because[finding.reasons[0]] += 1
+
+    def _gain(self, pack: ColdPack, modality: str) -> int:
+        return pack.size_bytes - self.prices.lossy_bytes(pack.size_bytes, modality)
+
+    def could_be_lossy(self, connection: Connection, study_uids: Collection[str]) -> dict[str, list[Candidate]]:
+        """Return the lossless cold packs of these studies that could be lossy, by study; studies without are left out.
+
+        Those that wait to be trimmed are none.
+        """
+        found = defaultdict[str, list[Candidate]](list)
+        packs = lossless_cold.decided(connection, study_uids)
+        series = tiering.contents(connection, {pack.study_id for pack in packs})
+        known = {(study, each.series_instance_uid): each for study, some in series.items() for each in some}
+        for pack in packs:
+            facts = facts_of(known.get((pack.study_id, pack.series_instance_uid)))
+            body = None if pack.evidence is None else json.loads(pack.evidence)
+            finding = judge(body, facts, Today(self.policy.rules_at(pack.site), self.gates))
+            if finding.change is Change.COULD_BE_LOSSY:
+                gain = self._gain(pack, facts.modality)
+                candidate = Candidate(pack.series_instance_uid, facts.modality, pack.size_bytes, gain)
+                found[pack.study_instance_uid].append(candidate)
+        return dict(found)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final
 
+from archive.index import disposal
 from archive.index import tiering as table
 from archive.index.session import Connection
 from archive.index.tiering import PlannedPack, PlannedStudy
@@ -160,8 +161,14 @@ class TierPlan:
         self, connection: Connection, rows: Sequence[PlannedStudy], on: date, untrimmed: Collection[int] | None
     ) -> Sequence[StudyHolding]:
         """Return what is known of a page; of what cannot go by its assessment the series are not looked at."""
-        packs = table.packs(connection, [row.study_instance_uid for row in rows])
-        holdings = {row.study_id: self._holding(row, packs.get(row.study_instance_uid, ())) for row in rows}
+        uids = [row.study_instance_uid for row in rows]
+        packs, awaited = table.packs(connection, uids), disposal.awaited(connection, uids)
+        holdings = {
+            row.study_id: self._holding(
+                row, packs.get(row.study_instance_uid, ()), awaited.get(row.study_instance_uid, "")
+            )
+            for row in rows
+        }
         closer = [row for row in rows if _deserves_a_look(holdings[row.study_id], on)]
         ids = [row.study_id for row in closer]
         if untrimmed is None:
@@ -175,7 +182,7 @@ class TierPlan:
             holdings[row.study_id] = replace(holdings[row.study_id], series=series, unsealed=words)
         return list(holdings.values())
 
-    def _holding(self, row: PlannedStudy, packs: Sequence[PlannedPack]) -> StudyHolding:
+    def _holding(self, row: PlannedStudy, packs: Sequence[PlannedPack], disposal_list: str) -> StudyHolding:
         hot = [pack for pack in packs if pack.is_hot]
         size = sum(pack.size_bytes for pack in hot) if packs else row.size_bytes
         is_current = (row.reading, row.schedule_version) == self.bases.get(row.site)
@@ -194,6 +201,7 @@ class TierPlan:
             unsealed="" if packs else "it is not sealed yet",
             is_cold=bool(packs) and not hot,
             attempts=row.attempts,
+            disposal_list=disposal_list,
         )
 
 

@@ -18,6 +18,7 @@ from tests.fault_proxy import Answer, Fault, FaultProxy, Relay, Request, change,
 from tests.integration.disposal.conftest import Office, open_office, study_uid
 from tests.integration.tiering.cold_side import ColdSide
 from tests.integration.tiering.reading import read_all
+from tests.integration.tiering.remaking import contents, go_cold, remaker, send_ct
 from tests.integration.tiering.test_seal import given
 from tests.unit.services.rig import empty_index
 from tests.unit.services.shelf import Clock
@@ -30,6 +31,7 @@ from tiering.stores.s3.bucket import open_bucket
 from tiering.stores.s3.store import S3Store
 
 _REQUESTS = 12
+_REMAKING = 7
 
 
 def lose(request: Request, relay: Relay) -> Answer | None:
@@ -169,6 +171,64 @@ def test_the_whole_way_with_everything_around_it(
     assert side.trim().trimmed == 1
     assert side.hot_packs() == []
     all_there(side, wanted, tmp_path / "c2")
+
+
+@pytest.mark.parametrize("fault", ["answer lost", "other bytes read", "spoilt on the way in"])
+def test_any_request_of_a_remaking_may_fail(
+    office: Office, proxy: FaultProxy, new_bucket: NewBucket, fault: str
+) -> None:
+    """The n-th request fails, for each n in turn: told, the images are there, and the work is done in the end."""
+    side = ColdSide(office, bucket_behind(proxy, new_bucket))
+    studies = range(1, _REMAKING + 1)
+    for study in studies:
+        send_ct(side, study, instances=1)
+    go_cold(side, *studies)
+    for number in studies:
+        was = contents(side, side.cold, number)
+        proxy.inject(r".", *([proxy.relay_only] * (number - 1)), FAULTS[fault])
+        try:
+            remaker(side).remake(study_uid(number))
+        except (ArchiveError, TieringError) as exc:
+            assert str(exc)
+            proxy.faults.clear()
+            assert contents(side, side.cold, number) == was
+            remaker(side).remake(study_uid(number))
+        proxy.faults.clear()
+        assert contents(side, side.cold, number).keys().isdisjoint(was)
+    side.office.days(31)
+    side.office.sweep()
+    assert side.trim(days=0).trimmed == _REMAKING
+    side.clean()
+    assert len(side.cold_keys()) == _REMAKING
+
+
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_the_whole_way_of_a_remaking(
+    office: Office, proxy: FaultProxy, new_bucket: NewBucket, tmp_path: Path, where: str
+) -> None:
+    """On both kinds of store: lossy, back, lossy again, trimmed; with a fault at every third request."""
+    cold: ObjectStore
+    if where == "folder":
+        cold = FileStore.create(OsDisk(), tmp_path / "cold")
+    else:
+        cold = bucket_behind(proxy, new_bucket, attempts=4)
+    side = ColdSide(office, cold)
+    send_ct(side)
+    go_cold(side)
+    was = contents(side, cold)
+    for _ in range(20):
+        proxy.inject(r".", proxy.relay_only, proxy.relay_only, drop)
+    remaker(side).remake(study_uid(1))
+    assert side.roll_back() == 1
+    assert contents(side, cold) == was
+    side.clean()
+    side.office.sweep()
+    assert remaker(side).remake(study_uid(1))["packs"] == 1
+    side.office.days(31)
+    side.office.sweep()
+    assert side.trim(days=0).trimmed == 1
+    assert len(contents(side, cold)) == 2
+    assert len(side.cold_keys()) == 1
 
 
 def test_a_bucket_that_is_held_keeps_its_objects(office: Office, new_bucket: NewBucket) -> None:

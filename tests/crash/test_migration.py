@@ -74,9 +74,9 @@ class CutStore:
         self._after(self._call("find"))
         return self.inner.find(key)
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
         """List."""
-        return self.inner.iter_keys(prefix)
+        return self.inner.iter_keys(prefix, after=after)
 
     def delete(self, warrant: DeleteWarrant, *, accept_damaged: bool = False) -> Deletion:
         """Delete."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, MutableMapping
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,11 @@ def test_a_bucket_is_not_reached_when_it_is_opened(tmp_path: Path) -> None:
     found = open_cold_store(s3_settings(tmp_path), OsDisk())
     assert found is not None
     assert found.holds is None
+    assert found.end_uploads is not None
     with pytest.raises(StoreUnavailable):
         found.store.find(KEY)
+    with pytest.raises(StoreUnavailable):
+        found.end_uploads(datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_holds_are_for_buckets_that_lock(tmp_path: Path) -> None:

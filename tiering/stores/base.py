@@ -104,10 +104,11 @@ class ObjectStore(Protocol):
     def find(self, key: str) -> StoredObject | None:
         """Return what lies under the key, None when nothing does."""
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
-        """Yield every key that starts with the text ``prefix``, each once, in any order.
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
+        """Yield every key that starts with the text ``prefix``, each once, in an order of the store's own.
 
-        Objects put or deleted meanwhile may or may not be among them.
+        The order is the same each time: ``after``, a key that was yielded before, gives those that come behind it,
+        also when its object is gone by now. Objects put or deleted meanwhile may or may not be among them.
         """
 
     def delete(self, warrant: DeleteWarrant, *, accept_damaged: bool = False) -> Deletion:

@@ -94,9 +94,9 @@ class EncryptingStore:
             raise ChecksumMismatch(key=key, reason=f"{size_bytes} bytes are there, {envelope.size_bytes} were sealed")
         return replace(found, size_bytes=size_bytes, sha256=envelope.sha256)
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
         """Pass on."""
-        return self._store.iter_keys(prefix)
+        return self._store.iter_keys(prefix, after=after)
 
     def delete(self, warrant: DeleteWarrant, *, accept_damaged: bool = False) -> Deletion:
         """Compare the object with the warrant, then have the store inside compare what it keeps.

@@ -121,16 +121,18 @@ class FileStore:
             return None
         return StoredObject(key, size_bytes, str(size_bytes), None)
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
-        """Go through the folders, whatever the prefix."""
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
+        """Go through the folders, whatever the prefix, and through each by name."""
+        behind = self._path(after).parts[-2:] if after else ("", "")
         start = check_prefix(prefix).replace("/", "+")
         self._check_presence()
         with _told(prefix):
-            shards = [name for name in self._disk.names(self._root) if name != MARKER]
+            shards = [name for name in self._disk.names(self._root) if name != MARKER and name >= behind[0]]
         for shard in shards:
             with _told(prefix):
                 names = self._disk.names(self._root / shard)
-            yield from (name.replace("+", "/") for name in names if name.startswith(start))
+            names = [name for name in names if name.startswith(start) and (shard, name) > behind]
+            yield from (name.replace("+", "/") for name in names)
 
     def delete(self, warrant: DeleteWarrant, *, accept_damaged: bool = False) -> Deletion:
         """Read all of the file and compare, take its name away, sync the folder."""

@@ -55,9 +55,9 @@ class LazyStore:
         """Pass on."""
         return self._store.get().find(key)
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
         """Pass on, at the first step."""
-        yield from self._store.get().iter_keys(prefix)
+        yield from self._store.get().iter_keys(prefix, after=after)
 
     def delete(self, warrant: DeleteWarrant, *, accept_damaged: bool = False) -> Deletion:
         """Pass on."""

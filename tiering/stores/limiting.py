@@ -93,9 +93,9 @@ class LimitingStore:
         """Pass on."""
         return self._store.find(key)
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
         """Pass on."""
-        return self._store.iter_keys(prefix)
+        return self._store.iter_keys(prefix, after=after)
 
     def delete(self, warrant: DeleteWarrant, *, accept_damaged: bool = False) -> Deletion:
         """Pass on."""

@@ -131,10 +131,10 @@ class MemoryStore:
         found = self._objects.get(key)
         return None if found is None else found.stored
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
-        """Go through a copy of the keys."""
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
+        """Go through a copy of the keys, in their order."""
         self._begin(check_prefix(prefix))
-        yield from [key for key in self._objects.copy() if key.startswith(prefix)]
+        yield from sorted(key for key in self._objects.copy() if key.startswith(prefix) and key > after)
 
     def delete(self, warrant: DeleteWarrant, *, accept_damaged: bool = False) -> Deletion:
         """Compare the bytes themselves, like a store that trusts nobody."""

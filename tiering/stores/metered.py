@@ -59,10 +59,10 @@ class MeteredStore:
         with self._measured("find"):
             return self._store.find(key)
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
         """Count one call for the whole listing."""
         with self._measured("iter_keys"):
-            yield from self._store.iter_keys(prefix)
+            yield from self._store.iter_keys(prefix, after=after)
 
     def delete(self, warrant: DeleteWarrant, *, accept_damaged: bool = False) -> Deletion:
         """Count the call."""

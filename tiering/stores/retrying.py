@@ -89,17 +89,14 @@ class RetryingStore:
         """Ask again."""
         return self._backoff.call(partial(self._store.find, key))
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
-        """List from the start again, and leave out what was told already."""
-        told: set[str] = set()
-        failures = 0
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
+        """Go on behind the last key that came."""
+        last, failures = after, 0
         while True:
             try:
-                for key in self._store.iter_keys(prefix):
-                    if key not in told:
-                        told.add(key)
-                        failures = 0
-                        yield key
+                for key in self._store.iter_keys(prefix, after=last):
+                    last, failures = key, 0
+                    yield key
                 return
             except StoreError as exc:
                 failures += 1

@@ -39,7 +39,7 @@ class CompressedFacts:
 
     `pixel_sha256` is over the decoded frames, little endian, colours by pixel, without padding: the same however
     they are stored. `stored_bytes` is the pixel data's length in the source, `compressed_bytes` in the target,
-    without the offset table. `independent` tells whether codec and decoder are different libraries.
+    without the offset table. Codec and decoder are different libraries.
     """
 
     frames: int
@@ -51,7 +51,6 @@ class CompressedFacts:
     codec_version: str
     decoder: str
     decoder_version: str
-    independent: bool
 
     @property
     def ratio(self) -> float:
@@ -91,7 +90,7 @@ def compress(
     _check_known(source_uid, target_uid)
     start = source.tell()
     stored, facts = read_stored(_open(source, source_uid, start), source_uid)
-    reason = cannot_compress(facts, target_uid=target_uid, policy=policy)
+    reason = cannot_compress(facts, target_uid=target_uid)
     if reason is not None:
         raise CannotCompress(reason=reason)
     limit = int(facts.stored_bytes * (100 - policy.min_gain_percent) / 100)
@@ -151,7 +150,6 @@ class _Sealing(Decoding):
             codec_version=codec.version,
             decoder=decoder.name,
             decoder_version=decoder.version,
-            independent=self._encoder.independent,
         )
 
     def _write_value(self, token: Token) -> None:

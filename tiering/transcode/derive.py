@@ -14,12 +14,12 @@ from typing import BinaryIO, Final
 
 from tiering.errors import MalformedDataset, PixelMismatch, TranscodeError, UnsupportedConversion
 from tiering.quality import PaddingRange
-from tiering.transcode.irreversible import METHOD, TRANSFER_SYNTAX_UID, SampleFormat
+from tiering.transcode.irreversible import SampleFormat
 from tiering.transcode.level import Kind, Token
 from tiering.transcode.picture import PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, read_frames
 from tiering.transcode.sink import Sink
 from tiering.transcode.source import CHUNK_BYTES, InflatingSource, Source
-from tiering.transcode.syntaxes import EXPLICIT_LITTLE, SOURCES
+from tiering.transcode.syntaxes import EXPLICIT_LITTLE, HTJ2K_LOSSY, SOURCES, Irreversible
 from tiering.transcode.tokens import Tokens
 from tiering.transcode.vr import PIXEL_DATA, PIXEL_REPRESENTATION
 
@@ -62,7 +62,8 @@ class Derivation:
     and lossy all the same (that is what its pixels are); it then names no source image, which would be itself.
 
     `ratio` is uncompressed to compressed bytes of this object, `description` one ASCII line on codec and parameters.
-    `padding` is the range to declare when the predecessor's does not hold any more.
+    `padding` is the range to declare when the predecessor's does not hold any more. `target` is how frames are
+    compressed.
     """
 
     predecessor: Predecessor
@@ -71,6 +72,7 @@ class Derivation:
     ratio: float
     description: str
     padding: PaddingRange | None = None
+    target: Irreversible = HTJ2K_LOSSY
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class CompressedFrames:
 def derive(
     source: BinaryIO, *, source_uid: str, target: BinaryIO, derivation: Derivation, frames: CompressedFrames
 ) -> None:
-    """Write the data set of the compressed image to `target`, in HTJ2K's encoding, without file meta.
+    """Write the data set of the compressed image to `target`, in the encoding of compressed ones, no file meta.
 
     `source` is the predecessor's data set, a seekable buffered file at its start, encoded as `source_uid`. Derivation
     Description, its codes, Source Image Sequence and lossy ratio and method are appended to what is there. Raises
@@ -93,7 +95,7 @@ def derive(
     """
     syntax = SOURCES.get(source_uid)
     if syntax is None:
-        raise UnsupportedConversion(source_uid=source_uid, target_uid=TRANSFER_SYNTAX_UID)
+        raise UnsupportedConversion(source_uid=source_uid, target_uid=derivation.target.transfer_syntax_uid)
     opened = InflatingSource(source) if syntax.encoding.deflated else Source(source)
     # Implicit VR, always little endian, has elements before this one whose VR hangs on it.
     sign = struct.pack("<H", derivation.layout.is_signed)
@@ -242,7 +244,7 @@ def _new_values(derivation: Derivation) -> dict[int, tuple[str, New]]:
         PHOTOMETRIC_INTERPRETATION: ("CS", _always(layout.compressed_photometric)),
         LOSSY: ("CS", _always("01")),
         LOSSY_RATIO: ("DS", _appended(f"{derivation.ratio:.6g}")),
-        LOSSY_METHOD: ("CS", _appended(METHOD)),
+        LOSSY_METHOD: ("CS", _appended(derivation.target.method)),
     }
     if layout.samples > 1:
         values[PLANAR_CONFIGURATION] = "US", lambda _: bytes(2)

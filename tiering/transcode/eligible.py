@@ -16,14 +16,9 @@ LOSSY_UIDS: Final = frozenset(f"1.2.840.10008.1.2.4.{last}" for last in (50, 51,
 
 @dataclass(frozen=True, slots=True)
 class CompressPolicy:
-    """What is worth compressing: `min_gain_percent` of the stored pixel data's bytes must go, below 0 they may grow.
-
-    `same_library` accepts a proof by another build of the encoder's own library, which JPEG-LS and JPEG 2000 need:
-    an error both builds share would not be seen.
-    """
+    """What is worth compressing: `min_gain_percent` of the stored pixel data's bytes must go, below 0 they may grow."""
 
     min_gain_percent: float = 5.0
-    same_library: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +38,7 @@ class PictureFacts:
     overlay_in_pixels: bool = False
 
 
-def cannot_compress(
-    facts: PictureFacts, *, target_uid: str = HTJ2K_RPCL_LOSSLESS, policy: CompressPolicy | None = None
-) -> str | None:
+def cannot_compress(facts: PictureFacts, *, target_uid: str = HTJ2K_RPCL_LOSSLESS) -> str | None:
     """Return why a picture is to be left as it is, None when it may be compressed to `target_uid`.
 
     What only the samples tell (used high bits, too little gain) shows while compressing.
@@ -55,8 +48,6 @@ def cannot_compress(
         return "no lossless encoder for the target"
     if facts.source_uid == target_uid:
         return "already in the target transfer syntax"
-    if not encoder.independent and not (policy or CompressPolicy()).same_library:
-        return f"no decoder independent of {encoder.name_encoder().name} to prove it"
     return _unfit_facts(facts) or _unfit_picture(facts, encoder)
 
 
@@ -101,4 +92,6 @@ def _unfit_colours(picture: Picture, encoder: Encoder) -> str | None:
         return "the target does not take its Photometric Interpretation"
     if picture.samples != (3 if photometric in ("RGB", "YBR_FULL") else 1):
         return f"{picture.samples} samples per pixel do not fit its Photometric Interpretation"
+    if picture.samples == 3 and picture.bits_stored not in encoder.colour_bits:
+        return f"no second decoder for colours of {picture.bits_stored} bits"
     return "signed colours" if picture.signed and not grey else None

@@ -1,12 +1,12 @@
 """Lossless encoders, each with the decoder that proves its work; must not know where frames come from nor go.
 
-| target | encoder | decoder | independent |
-|---|---|---|---|
-| HTJ2K | OpenJPH | OpenJPEG | yes: other code for packets, wavelet, colours; its block decoder is OpenJPH's author's |
-| JPEG 2000 | OpenJPEG | OpenJPEG, another build | no |
-| JPEG-LS | CharLS | CharLS, another build | no |
+| target | encoder | decoder |
+|---|---|---|
+| HTJ2K | OpenJPH | OpenJPEG: other code for packets, wavelet, colours; its block decoder is OpenJPH's author's |
+| JPEG 2000 | OpenJPEG | FFmpeg's own |
+| JPEG-LS | CharLS | FFmpeg's own |
 
-imagecodecs releases the interpreter; pyjpegls and pylibjpeg-openjpeg hold it, and run one call at a time here.
+imagecodecs and OpenCV, which brings FFmpeg, release the interpreter; pyjpegls holds it, and runs one call at a time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 
 import imagecodecs
 import jpeg_ls
-import openjpeg.utils
 
+from tiering.transcode import ffmpeg, jpeg2000
 from tiering.transcode.codecs import Samples
 from tiering.transcode.picture import Picture
 from tiering.transcode.syntaxes import Codec
@@ -31,6 +31,7 @@ _BASE_SIDE: Final = 64
 _LEVELS: Final = 5
 """Decompositions of a small picture: fewer compress worse, more gain nothing (measured on CT)."""
 _BY_RESOLUTION: Final = 1
+_BY_LINE: Final = 1
 _SIZ_COMPONENTS: Final = 40
 """Where the number of components stands in a bare codestream: behind SOC, in SIZ (ISO 15444-1 A.5.1)."""
 
@@ -46,9 +47,10 @@ class Library(NamedTuple):
 class Encoder:
     """Compresses one frame without loss by `encode`, and `decode` checks it; each names its library when asked.
 
-    `independent` tells whether those are different libraries, `transforms` whether RGB goes through the reversible
-    component transform, `signed` whether the codestream says that samples are signed. `min_bits` is the least Bits
-    Stored; `photometrics` are what PS3.5 8.2 lists for the transfer syntax, with the Bits Allocated each may have.
+    Those are different libraries. `transforms` tells whether RGB goes through the reversible component transform,
+    `signed` whether the codestream says that samples are signed. `min_bits` is the least Bits Stored, `colour_bits`
+    those of colours that the second library decodes; `photometrics` are what PS3.5 8.2 lists for the transfer syntax,
+    with the Bits Allocated each may have.
     """
 
     codec: Codec
@@ -57,10 +59,10 @@ class Encoder:
     name_encoder: Callable[[], Library]
     name_decoder: Callable[[], Library]
     photometrics: Mapping[str, tuple[int, ...]]
-    independent: bool = False
     transforms: bool = True
     signed: bool = True
     min_bits: int = 1
+    colour_bits: range = range(1, 17)
 
     def photometric(self, picture: Picture) -> str:
         """Return the Photometric Interpretation of the compressed frames."""
@@ -92,40 +94,30 @@ def _decode_htj2k(frame: bytes) -> Samples:
 
 
 def _encode_jpeg2000(picture: Picture, samples: Samples) -> bytes:
-    # imagecodecs writes no precision below 9 for samples of 16 bits
-    narrow = samples.astype(f"{samples.dtype.kind}1") if picture.bits_stored <= 8 else samples
-    frame = imagecodecs.jpeg2k_encode(
-        narrow,
-        level=0,
-        codecformat="j2k",
-        reversible=True,
-        bitspersample=picture.bits_stored,
-        mct=picture.native_photometric == "RGB",
-        numthreads=1,
-    )
-    return bytes(frame)
+    is_rgb = picture.native_photometric == "RGB"
+    return jpeg2000.write(samples, None, bits_stored=picture.bits_stored, is_rgb=is_rgb)
 
 
 def _decode_jpeg2000(frame: bytes) -> Samples:
-    with _ALONE:
-        return openjpeg.utils.decode(frame)
+    return ffmpeg.decode(Codec.JPEG_2000, frame)
 
 
 def _encode_jpeg_ls(picture: Picture, samples: Samples) -> bytes:
+    """Encode as FFmpeg decodes it: colours line by line, not pixel by pixel (ISO 14495-1 annex B)."""
     with _ALONE:
-        frame = jpeg_ls.encode_pixel_data(
+        frame = jpeg_ls.encode_buffer(
             _without_sign(picture, samples).tobytes(),
             rows=picture.rows,
             columns=picture.columns,
             samples_per_pixel=picture.samples,
             bits_stored=picture.bits_stored,
-            planar_configuration=0,
+            interleave_mode=_BY_LINE if picture.samples > 1 else 0,
         )
     return bytes(frame)
 
 
 def _decode_jpeg_ls(frame: bytes) -> Samples:
-    return imagecodecs.jpegls_decode(frame)
+    return ffmpeg.decode(Codec.JPEG_LS, frame)
 
 
 def _library(stated: str) -> Library:
@@ -140,10 +132,16 @@ def _package(name: str) -> Library:
     return Library(name, version(name))
 
 
+def _ffmpeg() -> Library:
+    return Library("ffmpeg", ffmpeg.decoder_version())
+
+
 _WIDTHS: Final = (8, 16)
 _GREY_AND_RGB: Final = dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "RGB"), _WIDTHS)
 
 HTJ2K_RPCL_LOSSLESS: Final = "1.2.840.10008.1.2.4.202"
+JPEG_LS_LOSSLESS: Final = "1.2.840.10008.1.2.4.80"
+JPEG_2000_LOSSLESS: Final = "1.2.840.10008.1.2.4.90"
 ENCODERS: Final[Mapping[str, Encoder]] = {
     HTJ2K_RPCL_LOSSLESS: Encoder(
         Codec.JPEG_2000,
@@ -152,26 +150,27 @@ ENCODERS: Final[Mapping[str, Encoder]] = {
         name_encoder=lambda: _library(imagecodecs.htj2k_version()),
         name_decoder=lambda: _library(imagecodecs.jpeg2k_version()),
         photometrics={**_GREY_AND_RGB, "YBR_FULL": _WIDTHS},
-        independent=True,
     ),
-    "1.2.840.10008.1.2.4.80": Encoder(
+    JPEG_LS_LOSSLESS: Encoder(
         Codec.JPEG_LS,
         _encode_jpeg_ls,
         _decode_jpeg_ls,
         name_encoder=lambda: _package("pyjpegls"),
-        name_decoder=lambda: _library(imagecodecs.jpegls_version()),
+        name_decoder=_ffmpeg,
         photometrics={**_GREY_AND_RGB, "YBR_FULL": (8,), "PALETTE COLOR": _WIDTHS},
         transforms=False,
         signed=False,
         min_bits=2,
+        colour_bits=range(8, 9),
     ),
-    "1.2.840.10008.1.2.4.90": Encoder(
+    JPEG_2000_LOSSLESS: Encoder(
         Codec.JPEG_2000,
         _encode_jpeg2000,
         _decode_jpeg2000,
         name_encoder=lambda: _library(imagecodecs.jpeg2k_version()),
-        name_decoder=lambda: _package("pylibjpeg-openjpeg"),
+        name_decoder=_ffmpeg,
         photometrics={**_GREY_AND_RGB, "YBR_FULL": _WIDTHS, "PALETTE COLOR": _WIDTHS},
+        colour_bits=range(1, 9),
     ),
 }
 """How to compress to each target transfer syntax."""

@@ -28,10 +28,6 @@ from tiering.transcode.syntaxes import Codec
 
 Samples = NDArray[Any]
 
-TRANSFER_SYNTAX_UID: Final = "1.2.840.10008.1.2.4.203"
-METHOD: Final = "ISO_15444_15"
-"""Lossy Image Compression Method (0028,2114) of HTJ2K (PS3.3 C.7.6.1.1.5.1)."""
-
 _SIZ: Final = 0xFF51
 _QCD: Final = 0xFF5C
 _QCC: Final = 0xFF5D
@@ -79,7 +75,7 @@ def encode(samples: Samples, step: float | None, layout: SampleFormat) -> bytes:
     Colours without loss are of another Photometric Interpretation, YBR_RCT. Raises PixelMismatch for samples that are
     not what `layout` says, values that do not fit Bits Stored among them, CodecFailed when the codec refuses.
     """
-    _check(samples, layout)
+    check_samples(samples, layout)
     width = 8 if layout.bits_stored <= 8 else 16
     level = None if step is None else step / (1 << width)
     try:
@@ -105,7 +101,8 @@ def decode(frame: bytes, layout: SampleFormat) -> Samples:
     return found.reshape(shape).astype(layout.dtype, copy=False)
 
 
-def _check(samples: Samples, layout: SampleFormat) -> None:
+def check_samples(samples: Samples, layout: SampleFormat) -> None:
+    """Raise PixelMismatch for samples that are not what `layout` says, or do not fit Bits Stored."""
     colours = samples.shape[2] if samples.ndim == 3 else 1
     if samples.dtype != layout.dtype or samples.ndim not in (2, 3) or colours != layout.samples or not samples.size:
         raise PixelMismatch(reason=f"{samples.dtype} samples of shape {samples.shape} are not {layout.dtype}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Codec(Enum):
@@ -47,6 +47,20 @@ class Syntax:
     encoding: Encoding
     codec: Codec | None = None
 
+
+class Irreversible(NamedTuple):
+    """A compression with loss: its name, its transfer syntax, and its Lossy Image Compression Method (0028,2114).
+
+    The methods are those of PS3.3 C.7.6.1.1.5.1.
+    """
+
+    name: str
+    transfer_syntax_uid: str
+    method: str
+
+
+HTJ2K_LOSSY: Final = Irreversible("HTJ2K irreversible", "1.2.840.10008.1.2.4.203", "ISO_15444_15")
+JPEG_2000_LOSSY: Final = Irreversible("JPEG 2000 irreversible", "1.2.840.10008.1.2.4.91", "ISO_15444_1")
 
 IMPLICIT_LITTLE: Final = Encoding(implicit=True)
 EXPLICIT_LITTLE: Final = Encoding()

@@ -99,7 +99,7 @@ def test_nothing_else_takes_a_file_away() -> None:
     [
         ("discard_pack", ("seal",)),
         ("trim_received", ("trim",)),
-        ("trim_hot_pack", ("cold_repair", "trim_hot")),
+        ("trim_pack", ("cold_repair", "trim_hot")),
         ("discard_cold", ("cold_check", "migrate", "trim_hot")),
     ],
 )

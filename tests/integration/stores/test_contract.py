@@ -183,6 +183,9 @@ def test_keys_are_listed_by_prefix(store: ObjectStore) -> None:
     assert keys(store, "a/b") == ["a/b", "a/b/c", "a/b2"]
     assert keys(store, "a/") == ["a/b", "a/b/c", "a/b2"]
     assert keys(store, "c") == []
+    listed = list(store.iter_keys("a/"))
+    for number, name in enumerate(listed):
+        assert list(store.iter_keys("a/", after=name)) == listed[number + 1 :]
     for number, name in enumerate(names):
         assert get(store, name) == bytes([number])
 

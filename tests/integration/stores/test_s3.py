@@ -61,7 +61,7 @@ def test_secrets_are_not_shown(plain: Bucket) -> None:
 def test_parts_are_large_enough_and_few_enough() -> None:
     """A part is never smaller than S3 takes, and an object never has more parts than it takes."""
     settings = S3Settings("https://s3", "bucket", "access", "secret")
-    assert settings.part_bytes_of(1) == 8 * MIB
+    assert settings.part_bytes_of(1) == 16 * MIB
     huge = 1 << 40
     assert huge / settings.part_bytes_of(huge) <= 10_000
     with pytest.raises(ValueError, match="a part has"):
@@ -275,7 +275,9 @@ def test_a_listing_has_more_than_one_page(plain: Bucket) -> None:
     """A listing goes on behind its first thousand keys."""
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda number: plain.client.put_object(**plain.at(f"k/{number}"), Body=b""), range(1001)))
-    assert sorted(S3Store(plain).iter_keys("k/")) == sorted(f"k/{number}" for number in range(1001))
+    listed = list(S3Store(plain).iter_keys("k/"))
+    assert sorted(listed) == sorted(f"k/{number}" for number in range(1001))
+    assert list(S3Store(plain).iter_keys("k/", after=listed[998])) == listed[999:]
 
 
 def test_a_prefix_keeps_others_apart(locked: Bucket) -> None:
@@ -287,6 +289,7 @@ def test_a_prefix_keeps_others_apart(locked: Bucket) -> None:
     locked.client.create_multipart_upload(**theirs.at("parts"))
     assert (list(S3Store(ours).iter_keys()), list(S3Store(theirs).iter_keys())) == ([KEY], [KEY])
     assert sorted(S3Store(locked).iter_keys()) == [f"chu/{KEY}", f"other/{KEY}"]
+    assert list(S3Store(ours).iter_keys(after=KEY)) == []
     assert S3Store(ours).abandon_uploads(datetime(2099, 1, 1, tzinfo=UTC)) == 0
     assert S3Store(ours).delete(warrant(stored)) is Deletion.DELETED
     assert get(S3Store(theirs)) == b"theirs"

@@ -198,8 +198,8 @@ def test_some_originals_are_here_and_some_are_not(lossy: ColdSide) -> None:
     assert count(lossy, "upload") == 0
 
 
-def test_a_lossless_pack_whose_lossy_copies_stand_in_is_left(side: ColdSide) -> None:
-    """Left from before: it brings no image in twice, and stays where it is."""
+def test_a_lossless_pack_whose_lossy_copies_stand_in_waits_behind_them(side: ColdSide) -> None:
+    """Left from before: it brings no image in twice; one can go back to it, and else it is trimmed."""
     side.sealed(1)
     side.migrate()
     assert isinstance(side.cold, MemoryStore)
@@ -213,9 +213,13 @@ def test_a_lossless_pack_whose_lossy_copies_stand_in_is_left(side: ColdSide) -> 
     lossy.trim()
     side.cold._objects.update(first)
     report = take(side)
-    assert (report.packs, len(report.problems)) == (0, 1)
+    assert (report.packs, report.not_needed, report.problems) == (0, 1, [])
     assert len(instances(side.office)) == 3
-    assert len(side.cold_keys()) == 2
+    assert (len(side.cold_keys()), count(side, "retired"), count(side, "pack_trim")) == (2, 3, 1)
+    side.office.days(31)
+    side.office.sweep()
+    assert side.trim(days=0).trimmed == 1
+    assert len(side.cold_keys()) == 1
 
 
 def test_frozen_damaged_and_foreign_objects_are_told(side: ColdSide) -> None:

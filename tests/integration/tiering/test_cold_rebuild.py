@@ -144,7 +144,7 @@ def test_a_cold_store_that_is_down_makes_no_index(side: ColdSide) -> None:
 class Down(MemoryStore):
     """A store that does not answer."""
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
         """Fail."""
         raise StoreUnavailable(reason="no route")
 

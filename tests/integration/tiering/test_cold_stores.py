@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from archive.services.cold_holds import HoldMirror
 from archive.services.cold_repair import Repair
 from archive.services.holds import Holds
+from archive.services.trim_hot import ColdCleaner
 from tests.ceph import NewBucket
 from tests.integration.disposal.conftest import ANNE, OLGA, WAITING_DAYS, Office, nothing
 from tests.integration.stores.conftest import encrypting, retrying
@@ -20,6 +22,7 @@ from tests.integration.tiering.proving import count, verify_cold
 from tests.integration.tiering.test_cold_adopt import take, without_cold
 from tests.integration.tiering.test_cold_rebuild import facts, instances, rebuild
 from tiering.disk import OsDisk
+from tiering.errors import StoreUnavailable
 from tiering.stores.base import ObjectHolds, ObjectStore
 from tiering.stores.filesystem import FileStore
 from tiering.stores.s3.bucket import open_bucket
@@ -90,6 +93,31 @@ def test_proven_repaired_indexed_again(side: ColdSide, place: Place) -> None:
     without_cold(side)
     assert (take(side).instances, facts(instances(side.office))) == (4, before)
     assert side.clean().left == []
+
+
+def test_uploads_that_nobody_ended_are_ended_after_a_week(office: Office, new_bucket: NewBucket) -> None:
+    """Their parts take room that no listing shows; one that was begun later goes on, and how many ended is told."""
+    bucket = open_bucket(new_bucket("plain"))
+    for key in ("a", "b"):
+        bucket.client.create_multipart_upload(**bucket.at(key))
+    begun = max(each["Initiated"] for each in bucket.client.list_multipart_uploads(Bucket=bucket.name)["Uploads"])
+    side = ColdSide(office, S3Store(bucket))
+    cleaner = ColdCleaner(office.rig.committer, side.stores, office.clock, end_uploads=S3Store(bucket).abandon_uploads)
+    assert replace(cleaner, clock=lambda: begun + timedelta(days=6)).run().uploads_ended == 0
+    assert replace(cleaner, clock=lambda: begun + timedelta(days=7, seconds=1)).run().uploads_ended == 2
+    assert "Uploads" not in bucket.client.list_multipart_uploads(Bucket=bucket.name)
+
+
+def test_uploads_of_a_bucket_that_is_away_wait(office: Office) -> None:
+    """What was discarded is discarded; the report says why uploads were left."""
+
+    def end_uploads(_before: datetime) -> int:
+        raise StoreUnavailable(reason="no route")
+
+    cleaner = ColdCleaner(office.rig.committer, office.stores, office.clock, end_uploads=end_uploads)
+    report = cleaner.run()
+    assert (report.uploads_ended, report.left[0][0]) == (0, "")
+    assert "no route" in report.left[0][1]
 
 
 def test_held_released_destroyed(side: ColdSide, place: Place) -> None:

@@ -124,6 +124,19 @@ def test_a_hold_that_comes_while_it_is_prepared_stops_the_switch(side: ColdSide)
     assert upload_rows(side.office) == 0
 
 
+def test_a_list_that_is_approved_while_it_is_prepared_stops_the_switch(side: ColdSide) -> None:
+    """What is about to be destroyed stays where it is, and nobody begins to move it."""
+    side.sealed(1)
+    migrator, uid = side.migrator, study_uid(1)
+    prepared = [migrator.prepare(uid, series) for series in migrator.series_of(uid)]
+    list_id = side.office.propose().head.list_id
+    side.office.approve(list_id)
+    with pytest.raises(MigrationRefused, match=list_id):
+        migrator.switch(uid, prepared)
+    with pytest.raises(MigrationRefused, match=list_id):
+        migrator.series_of(uid)
+
+
 def test_wrong_bytes_read_back_never_stand_in(side: ColdSide) -> None:
     """The put was acknowledged; what is read back differs by a bit: it is let go of, told, and the next try works."""
     side.sealed(1)

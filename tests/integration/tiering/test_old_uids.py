@@ -140,11 +140,11 @@ def found_by_query(office: Office) -> Sequence[str]:
 
 @pytest.mark.parametrize("there_and_back", [False, True])
 def test_a_list_does_not_mind_that_its_study_goes_cold(side: ColdSide, there_and_back: bool) -> None:
-    """Approved, then migrated while it waits, or rolled back meanwhile: the same study, and it goes."""
+    """Listed, then migrated before it is approved, or rolled back afterwards: the same study, and it goes."""
     made = side.office.disposals.propose("default", who=ANNE)
     assert made.list_id is not None
-    side.office.approve(made.list_id)
     side.migrate()
+    side.office.approve(made.list_id)
     if there_and_back:
         side.roll_back()
     side.office.days(WAITING_DAYS)
@@ -156,8 +156,8 @@ def test_a_list_minds_a_new_object_as_before(side: ColdSide) -> None:
     """What came since is not what was approved."""
     made = side.office.disposals.propose("default", who=ANNE)
     assert made.list_id is not None
-    side.office.approve(made.list_id)
     side.migrate()
+    side.office.approve(made.list_id)
     side.office.rig.send(changed(ct_dataset(3, study=1), EXAM))
     side.office.rig.committer.barrier()
     side.office.days(WAITING_DAYS)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import imagecodecs
+import jpeg_ls
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
@@ -261,7 +262,11 @@ def test_a_pack_that_was_changed_is_not_indexed(office: Office, url: str) -> Non
     assert path.exists()
 
 
-HTJ2K = "1.2.840.10008.1.2.4.202"
+SYNTAXES = {
+    "htj2k": "1.2.840.10008.1.2.4.202",
+    "jpeg2000": "1.2.840.10008.1.2.4.90",
+    "jpeg-ls": "1.2.840.10008.1.2.4.80",
+}
 
 
 def ct(number: int, **values: object) -> Dataset:
@@ -273,20 +278,21 @@ def ct(number: int, **values: object) -> Dataset:
     return ds
 
 
-def test_sealed_images_are_smaller_and_the_same(office: Office) -> None:
-    """HTJ2K in the pack, the pixels that were received out of it, and the duplicate check as before."""
+@pytest.mark.parametrize("codec", SYNTAXES)
+def test_sealed_images_are_smaller_and_the_same(office: Office, codec: str) -> None:
+    """The codec's in the pack, the pixels that were received out of it, and the duplicate check as before."""
     for number in (1, 2, 3):
         office.rig.send(ct(number))
     office.rig.committer.barrier()
     office.clock.advance(hours=2)
-    report = sealer(office, "htj2k").run()
+    report = sealer(office, codec).run()
     assert (report.compressed, report.left) == (3, [])
     assert report.packed_bytes < report.received_bytes / 2
     trim(office)
     retrieve = Retrieve(office.rig.committer, office.clock, office.rig.hot, office.rig.hot)
     for instance in retrieve.find(Selection("STUDY", studies=(study_uid(1),))):
         stored = retrieve.open(instance)
-        assert stored.transfer_syntax_uid == instance.given_syntax_uid == HTJ2K
+        assert stored.transfer_syntax_uid == instance.given_syntax_uid == SYNTAXES[codec]
         content = retrieve.convert(stored, ExplicitVRLittleEndian)
         data = bytearray(content.size_bytes)
         content.read_into(memoryview(data), 0)
@@ -310,19 +316,31 @@ def test_what_arrived_lossy_stays_as_it_came(office: Office) -> None:
     assert given(office, 1) == before
 
 
-def test_a_codec_that_returns_garbage_changes_nothing(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+ENCODERS = {
+    "htj2k": (imagecodecs, "htj2k_encode"),
+    "jpeg2000": (imagecodecs, "jpeg2k_encode"),
+    "jpeg-ls": (jpeg_ls, "encode_buffer"),
+}
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_a_codec_that_returns_garbage_changes_nothing(
+    office: Office, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A frame that does not decode to the same samples stays as it was received."""
     office.rig.send(ct(1))
     office.rig.committer.barrier()
     before = given(office, 1)
-    real = imagecodecs.htj2k_encode
+    module, name = ENCODERS[codec]
+    real = getattr(module, name)
 
-    def wrong(pixels: np.ndarray[Any, Any], *arguments: Any, **named: Any) -> object:
-        return real(pixels ^ 1, *arguments, **named)
+    def wrong(pixels: Any, *arguments: Any, **named: Any) -> object:
+        spoilt = bytes([pixels[0] ^ 1]) + pixels[1:] if isinstance(pixels, bytes) else pixels ^ 1
+        return real(spoilt, *arguments, **named)
 
-    monkeypatch.setattr(imagecodecs, "htj2k_encode", wrong)
+    monkeypatch.setattr(module, name, wrong)
     office.clock.advance(hours=2)
-    report = sealer(office, "htj2k").run()
+    report = sealer(office, codec).run()
     assert (report.instances, report.compressed) == (1, 0)
     assert given(office, 1) == before
 

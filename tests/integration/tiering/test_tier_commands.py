@@ -144,9 +144,12 @@ def test_evidence_rollback_and_impact(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_is_cold_is_in_the_status(run: Run) -> None:
-    """How much of the archive lies there."""
+    """How much of the archive lies there, and how much originals still take that lossy copies replaced."""
     migrate(run)
-    assert "of that cold" in run("status").stdout
+    told = run("status").stdout
+    assert "of that cold" in told
+    assert "of that originals in grace" in told
+    assert "of that originals in grace" in run("verify", "--tier", "hot").stdout
 
 
 def test_without_a_cold_store_nothing_can_go(run: Run, office: Office) -> None:

@@ -13,7 +13,7 @@ from archive.services.assess import rules_of
 from archive.services.holds import Holds
 from archive.services.migration_queue import MigrationQueue
 from archive.services.tier_plan import PlanReport, TierPlan
-from tests.integration.disposal.conftest import SITES, Office, nothing, study_uid
+from tests.integration.disposal.conftest import ANNE, SITES, Office, nothing, study_uid
 from tests.integration.index.making import change
 from tests.integration.tiering.cold_side import ColdSide
 from tests.integration.tiering.plain_lossy import PlainLossy
@@ -100,6 +100,19 @@ def test_files_that_wait_to_be_trimmed_keep_their_study(side: ColdSide) -> None:
     change(side.office.ledger.database, sql)
     assert codes(side.office) == ["unsealed"]
     assert report(side.office).stay["unsealed"].studies == 1
+
+
+def test_a_study_on_an_approved_list_stays_until_it_is_destroyed(side: ColdSide) -> None:
+    """Not from the proposal on, which may be long about; cancelled, the list keeps nothing."""
+    side.sealed(1)
+    list_id = side.office.propose().head.list_id
+    assert codes(side.office) == ["age"]
+    side.office.approve(list_id)
+    assert codes(side.office) == ["disposal"]
+    assert list_id in explained(side.office).reasons[0].text
+    assert report(side.office).stay["disposal"].studies == 1
+    side.office.disposals.cancel(list_id, "not yet", who=ANNE)
+    assert codes(side.office) == ["age"]
 
 
 def test_a_hold_keeps_a_study_at_once(side: ColdSide) -> None:

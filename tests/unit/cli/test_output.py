@@ -28,7 +28,7 @@ class Terminal(io.StringIO):
         return True
 
 
-_UNASKED = {"cold": None, "repaired": None, "not_repaired": None}
+_UNASKED = {"cold": None, "repaired": None, "not_repaired": None, "originals": 0}
 
 
 class TestJson:

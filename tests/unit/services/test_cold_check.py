@@ -152,7 +152,7 @@ class Overwriting(MemoryStore):
 class Forgetting(MemoryStore):
     """Does not list what it has."""
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
         """List nothing."""
         return iter(())
 

@@ -191,6 +191,15 @@ def test_a_transfer_that_stops_leaves_no_trace(rig: Rig) -> None:
     assert len(rig.ingest.pool._free) == 1
 
 
+def test_a_large_object_is_known_to_come_in_from_its_first_byte(rig: Rig) -> None:
+    """What migrates gives way while two gigabytes come in, not only once they are all there."""
+    seen = [rig.committer.is_receiving]
+    reception = rig.begin(UID)
+    seen.append(rig.committer.is_receiving)
+    reception.abandon()
+    assert [*seen, rig.committer.is_receiving] == [False, True, False]
+
+
 def test_many_senders_of_one_object_store_it_once(rig: Rig) -> None:
     """Eight threads with the same object at the same time: one file, one row, everybody hears success."""
     outcomes: list[Outcome] = []

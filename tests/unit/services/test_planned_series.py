@@ -48,8 +48,8 @@ def test_an_image_in_no_pack_is_noticed_beside_cold_twins() -> None:
 
 
 def test_received_files_are_noticed() -> None:
-    """All is in packs, and files as they came still lie beside them."""
-    assert "received" in series_of([pack(1)], {1: 3}, [contents()], has_received=True)[1]
+    """All is in packs, and files as they came still lie beside them: it says which setting keeps them there."""
+    assert "sealing.grace_hours" in series_of([pack(1)], {1: 3}, [contents()], has_received=True)[1]
 
 
 def test_a_pack_of_a_series_the_index_does_not_have() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tiering.quality import Gate, measure
 from tiering.transcode.irreversible import SampleFormat
 
 Samples = NDArray[Any]
+Pair = Callable[[SampleFormat], CodecPair]
 
 CT = SampleFormat(16, 12, is_signed=True)
 GATE = Gate(min_psnr_db=45.0, min_ssim=0.95, max_error=40.0)
@@ -33,9 +34,11 @@ def phantom(index: int = 0, *, size: int = 96, noise: float = 12.0) -> Samples:
 SERIES = [phantom(index) for index in range(12)]
 
 
-def search(frames: Frames, *, layout: SampleFormat = CT, limits: Limits = LIMITS, threads: int = 1) -> LossyChoice:
+def search(
+    frames: Frames, *, layout: SampleFormat = CT, limits: Limits = LIMITS, threads: int = 1, pair: Pair = htj2k_pair
+) -> LossyChoice:
     """Return what the search comes to with the shipped codecs."""
-    return find_strongest(frames, limits=limits, codecs=htj2k_pair(layout), threads=threads)
+    return find_strongest(frames, limits=limits, codecs=pair(layout), threads=threads)
 
 
 def check(choice: LossyChoice, frames: Sequence[Samples], codecs: CodecPair) -> None:

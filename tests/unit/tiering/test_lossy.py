@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.unit.tiering.lossy_series import CT, GATE, LIMITS, SERIES, Samples, check, phantom, search
+from tests.unit.tiering.lossy_series import CT, GATE, LIMITS, SERIES, Pair, Samples, check, phantom, search
 from tiering.lossy import LADDER, Limits, LossyChoice, find_strongest
-from tiering.lossy_series import htj2k_pair
+from tiering.lossy_series import htj2k_pair, jpeg2000_pair
 from tiering.quality import Gate, PaddingRange, PixelFacts, measure
 from tiering.transcode.irreversible import SampleFormat
 
@@ -54,12 +54,13 @@ FORMATS = {
 }
 
 
+@pytest.mark.parametrize("pair", [htj2k_pair, jpeg2000_pair])
 @pytest.mark.parametrize(("layout", "frames"), FORMATS.values(), ids=FORMATS)
-def test_every_format_goes_the_same_way(layout: SampleFormat, frames: list[Samples]) -> None:
+def test_every_format_goes_the_same_way(layout: SampleFormat, frames: list[Samples], pair: Pair) -> None:
     """Signed, unsigned, 12 bits in 16, MONOCHROME1 and 8 bits are compressed, decoded and measured right."""
     gate = replace(GATE, max_error=None, max_error_percent=3.0)
-    choice = search(frames, layout=layout, limits=Limits(8.0, gate))
-    check(choice, frames, htj2k_pair(layout))
+    choice = search(frames, layout=layout, limits=Limits(8.0, gate), pair=pair)
+    check(choice, frames, pair(layout))
     assert choice.ratio > 1.5
 
 
@@ -70,15 +71,16 @@ def test_a_shift_of_all_values_changes_nothing() -> None:
     assert signed.ratio == pytest.approx(unsigned.ratio, rel=0.03)
 
 
-def test_colours_go_lossy() -> None:
+@pytest.mark.parametrize("pair", [htj2k_pair, jpeg2000_pair])
+def test_colours_go_lossy(pair: Pair) -> None:
     """Frames of three samples a pixel are measured over all of them."""
     rng = np.random.default_rng(1)
     layout = SampleFormat(8, 8, samples=3, photometric="RGB")
     base = np.cumsum(rng.normal(0, 2, (3, 80, 90, 3)), axis=2) + 128
     frames = list((base + rng.normal(0, 4, base.shape)).clip(0, 255).astype("u1"))
     gate = Gate(min_psnr_db=30.0, min_ssim=0.8, max_error_percent=15.0)
-    choice = search(frames, layout=layout, limits=Limits(12.0, gate))
-    check(choice, frames, htj2k_pair(layout))
+    choice = search(frames, layout=layout, limits=Limits(12.0, gate), pair=pair)
+    check(choice, frames, pair(layout))
 
 
 def test_plain_colours_stay_lossless() -> None:

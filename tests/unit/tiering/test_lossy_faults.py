@@ -17,6 +17,7 @@ from tiering.errors import CodecFailed, PixelMismatch
 from tiering.lossy import CodecPair, Limits, find_strongest
 from tiering.lossy_series import htj2k_pair
 from tiering.quality import Gate
+from tiering.transcode.syntaxes import HTJ2K_LOSSY
 
 # ---- faulty codecs -------------------------------------------------------------------------------------------------
 
@@ -155,7 +156,7 @@ def toy() -> CodecPair:
         levels = np.frombuffer(zlib.decompress(frame[16:]), "<i2").reshape(shape)
         return (levels * float(np.frombuffer(frame, "f8", 1)[0])).round().astype("i2")
 
-    return CodecPair("1.2", "toy 1", "other 1", encode, decode)
+    return CodecPair(HTJ2K_LOSSY, "toy 1", "other 1", encode, decode)
 
 
 def small(seed: int) -> Samples:

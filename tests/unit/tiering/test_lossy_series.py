@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -44,47 +45,65 @@ def why(folder: Path, *images: Dataset, **values: Any) -> str:
     return f"{body['why']} {' '.join(body['reasons'])}"
 
 
-def check(originals: list[Dataset], made: MadeSeries) -> list[Dataset]:
-    """Assert that every frame is as near to its original as the evidence says; return the copies."""
+def check(originals: list[Dataset], made: MadeSeries, *, rounding: int = 0) -> list[Dataset]:
+    """Assert that every frame is as near to its original as the evidence says; return the copies.
+
+    ``rounding``: so much may samples differ that pydicom's decoder and the one in evidence make of a frame.
+    """
     (pack,) = made.packs
     found = copies(pack.path)
     body = evidence(made)
     assert len(found) == len(originals) == len(body["instances"])
     for original, copy, said in zip(originals, found, body["instances"], strict=True):
-        _check_frames(original, copy, said["frames"])
+        _check_frames(original, copy, said["frames"], rounding)
         assert copy.SOPInstanceUID == said["sop_instance_uid"]
         assert original.SOPInstanceUID == said["derived_from"]
     assert body["worst"]["ratio"] <= body["cap"]
     return found
 
 
-def _check_frames(original: Dataset, copy: Dataset, frames: list[dict[str, Any]]) -> None:
+def _check_frames(original: Dataset, copy: Dataset, frames: list[dict[str, Any]], rounding: int) -> None:
     count = int(original.get("NumberOfFrames", 1))
     shape = (count, *original.pixel_array.shape[-2:]) if original.SamplesPerPixel == 1 else (count, -1)
     before, after = original.pixel_array.reshape(shape), copy.pixel_array.reshape(shape)
     assert len(frames) == count
     for was, now, said in zip(before, after, frames, strict=True):
         error = np.abs(now.astype("i8") - was.astype("i8"))
-        assert error.max() == said["max_abs_error"]
+        assert abs(error.max() - said["max_abs_error"]) <= rounding
         peak = said["range"]
         assert "PixelPaddingValue" in original or peak == int(was.max()) - int(was.min())
         mean = (error.astype(float) ** 2).mean()
         if mean:
-            assert said["psnr_db"] == pytest.approx(10 * math.log10(peak**2 / mean), abs=1e-3)
+            assert said["psnr_db"] == pytest.approx(10 * math.log10(peak**2 / mean), abs=0.1 if rounding else 1e-3)
         else:
             assert said["psnr_db"] is None
 
 
-def test_a_ct_becomes_a_pack_that_others_read(tmp_path: Path) -> None:
+SAID = {
+    "htj2k": (
+        "1.2.840.10008.1.2.4.203",
+        "ISO_15444_15",
+        r"^HTJ2K irreversible, quantization step .*openjph.*openjpeg",
+    ),
+    "jpeg2000": ("1.2.840.10008.1.2.4.91", "ISO_15444_1", r"^JPEG 2000 irreversible, aimed at .*openjpeg.*ffmpeg"),
+}
+
+
+@pytest.mark.parametrize("codec", SAID)
+def test_a_ct_becomes_a_pack_that_others_read(codec: str, tmp_path: Path) -> None:
     """Unzipped, read by pydicom, decoded by OpenJPEG: as near as the evidence says, and all PS3.3 asks for."""
+    syntax, method, description = SAID[codec]
     originals = [image(number) for number in range(1, 7)]
-    for copy, original in zip(check(originals, lossy(tmp_path, hot_pack(originals))), originals, strict=True):
-        assert copy.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.203"
+    made = lossy(tmp_path, hot_pack(originals), codec=codec)
+    assert evidence(made)["transfer_syntax_uid"] == syntax
+    rounding = int(codec == "jpeg2000")  # the evidence is of FFmpeg's decoder
+    for copy, original in zip(check(originals, made, rounding=rounding), originals, strict=True):
+        assert copy.file_meta.TransferSyntaxUID == syntax
         assert copy.file_meta.MediaStorageSOPInstanceUID == copy.SOPInstanceUID != original.SOPInstanceUID
         assert copy.ImageType[0] == "DERIVED"
-        assert (copy.LossyImageCompression, copy.LossyImageCompressionMethod) == ("01", "ISO_15444_15")
+        assert (copy.LossyImageCompression, copy.LossyImageCompressionMethod) == ("01", method)
         assert 1 < float(copy.LossyImageCompressionRatio) <= 8
-        assert "openjph" in copy.DerivationDescription
+        assert re.search(description, copy.DerivationDescription)
         (source,) = copy.SourceImageSequence
         assert source.ReferencedSOPInstanceUID == original.SOPInstanceUID
         assert source.ReferencedSOPClassUID == CTImageStorage
@@ -146,14 +165,15 @@ def _colours(number: int) -> np.ndarray[Any, Any]:
     ids=["unsigned MR", "inverted CR", "RGB ultrasound"],
 )
 @pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "as received"])
+@pytest.mark.parametrize("codec", SAID)
 def test_other_pixels_are_as_near_as_they_say(
-    tmp_path: Path, make: Callable[[int], np.ndarray[Any, Any]], values: dict[str, Any], sealed: bool
+    tmp_path: Path, make: Callable[[int], np.ndarray[Any, Any]], values: dict[str, Any], sealed: bool, codec: str
 ) -> None:
     """Unsigned, inverted, coloured, compressed before or not: what is said of them is true, or they stay."""
     originals = [image(number, make(number), **values) for number in range(1, 4)]
-    made = lossy(tmp_path, hot_pack(originals, sealed=sealed))
+    made = lossy(tmp_path, hot_pack(originals, sealed=sealed), codec=codec)
     if made.packs:
-        found = check(originals, made)
+        found = check(originals, made, rounding=int(codec == "jpeg2000"))
         assert {ds.PhotometricInterpretation for ds in found} <= {"MONOCHROME1", "MONOCHROME2", "RGB", "YBR_ICT"}
     else:
         assert evidence(made)["why"]

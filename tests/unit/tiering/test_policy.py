@@ -93,6 +93,12 @@ def test_all_reasons_are_told_the_deciding_one_first() -> None:
     assert codes(decision) == ["stale", "hold", "small", "set_aside"]
 
 
+def test_what_is_about_to_be_destroyed_is_not_moved_before() -> None:
+    """The reason names the list; whoever cancels it lets the study go cold instead."""
+    assert reason(decided(disposal_list="D-2026-0004")).code == "disposal"
+    assert "D-2026-0004" in reason(decided(disposal_list="D-2026-0004")).text
+
+
 # ---- holds and appeals ---------------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,7 @@ class S3Settings:
     kms_key_id: str | None = None
     sends_checksums: bool = True
     multipart_bytes: int = 8 * MIB
-    part_bytes: int = 8 * MIB
+    part_bytes: int = 16 * MIB
     parts_at_once: int = 3
     connect_seconds: float = 5.0
     read_seconds: float = 60.0

@@ -111,9 +111,12 @@ class S3Store:
             return None
         return head.stored
 
-    def iter_keys(self, prefix: str = "") -> Iterator[str]:
+    def iter_keys(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
         """List, a page at a time."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(**self._bucket.below(check_prefix(prefix)))
+        asked = self._bucket.below(check_prefix(prefix))
+        if after:
+            asked["StartAfter"] = self._bucket.at(after)["Key"]
+        pages = self._client.get_paginator("list_objects_v2").paginate(**asked)
         with told(prefix):
             for page in pages:
                 yield from (self._bucket.key_of(each) for each in page.get("Contents", ()))

@@ -153,7 +153,8 @@ class Uploads:
         return sent
 
     def _send_part(self, key: str, upload: str, number: int, data: bytes) -> dict[str, Any]:
-        checksum = self._checksum(hashlib.sha256(data).digest())
+        is_sent = self.bucket.settings.sends_checksums
+        checksum = self._checksum(hashlib.sha256(data).digest()) if is_sent else {}
         place = {"UploadId": upload, "PartNumber": number}
         with told(key):
             answer = self._client.upload_part(**self.bucket.at(key), **place, Body=data, **checksum)

@@ -16,10 +16,10 @@ JPEG_LS = "1.2.840.10008.1.2.4.80"
 J2K = "1.2.840.10008.1.2.4.90"
 SEALED = (RPCL, JPEG_LS, J2K)
 
-ANY = CompressPolicy(same_library=True)
-"""Every target, whoever proves it."""
-FREE = CompressPolicy(min_gain_percent=-100_000, same_library=True)
-"""The same, of whatever size the result is: one pixel grows."""
+WORTH = CompressPolicy()
+"""As sealing does."""
+FREE = CompressPolicy(min_gain_percent=-100_000)
+"""Of whatever size the result is: one pixel grows."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ def native(module: Module, *, behind: bytes = b"", before: bytes = IDENTITY) -> 
     return before + module.encode() + element(0x7FE00010, vr, value + bytes(len(value) % 2)) + behind
 
 
-def compressed(dataset: bytes, *, uid: str = RPCL, source_uid: str = EXPLICIT, policy: CompressPolicy = ANY) -> Result:
+def compressed(
+    dataset: bytes, *, uid: str = RPCL, source_uid: str = EXPLICIT, policy: CompressPolicy = WORTH
+) -> Result:
     """Return a data set compressed."""
     target = io.BytesIO()
     facts = compress(io.BytesIO(dataset), source_uid=source_uid, target_uid=uid, target=target, policy=policy)

@@ -19,8 +19,8 @@ FRAMES = smooth(3, 64, 65)
 COLOUR = smooth(40, 41, 3, dtype="u1", bits=8)
 LIBRARIES = {
     RPCL: ("imagecodecs.htj2k_encode", "imagecodecs.jpeg2k_decode"),
-    JPEG_LS: ("jpeg_ls.encode_pixel_data", "imagecodecs.jpegls_decode"),
-    J2K: ("imagecodecs.jpeg2k_encode", "openjpeg.utils.decode"),
+    JPEG_LS: ("jpeg_ls.encode_buffer", "tiering.transcode.ffmpeg.decode"),
+    J2K: ("imagecodecs.jpeg2k_encode", "tiering.transcode.ffmpeg.decode"),
 }
 EVERY = pytest.mark.parametrize("uid", LIBRARIES)
 

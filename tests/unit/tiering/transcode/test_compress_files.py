@@ -14,7 +14,7 @@ import pydicom
 import pytest
 
 from tests.unit.tiering.transcode.building import DEFLATED, EXPLICIT, SHIPPED, Samples, converted, read
-from tests.unit.tiering.transcode.compressing import ANY, SEALED, Result, compressed
+from tests.unit.tiering.transcode.compressing import SEALED, Result, compressed
 from tiering.errors import TranscodeError
 from tiering.transcode.syntaxes import SOURCES
 
@@ -50,7 +50,7 @@ def frame_bytes(dataset: bytes) -> bytes:
 def try_to_compress(dataset: bytes, uid: str, source_uid: str) -> Result | None:
     """Return what came of it, None when it was refused; any other exception is the test's failure."""
     try:
-        return compressed(dataset, uid=uid, source_uid=source_uid, policy=ANY)
+        return compressed(dataset, uid=uid, source_uid=source_uid)
     except TranscodeError as exc:
         assert str(exc)
         return None
