@@ -16,14 +16,18 @@ from pathlib import Path
 
 from pydicom import config as pydicom_config
 
-from archive import audit, bootstrap_proof, logs
+from archive import bootstrap_proof, logs
 from archive.audit import Entry
+from archive.bootstrap_console import console_surface
+from archive.bootstrap_disposal import assessor_of, disposals_of
+from archive.bootstrap_http import http_server
+from archive.bootstrap_login import first_link
+from archive.bootstrap_monitoring import arrival_watch_of, tracing_of, watching_of
 from archive.bootstrap_proof import mirror_of
 from archive.bootstrap_tiering import cold_reading_of, sealer_of, trimmer_of, worker_of
 from archive.clock import utc_now
 from archive.config import PeerSettings, Settings, mask_url
-from archive.dimse import command as dimse
-from archive.dimse import tls
+from archive.dimse import command as dimse, tls
 from archive.dimse.association import Limits
 from archive.dimse.commitment import CommitmentHandler, ReportCourier
 from archive.dimse.echo import handle_echo
@@ -40,19 +44,16 @@ from archive.hl7.messages import text_of
 from archive.hl7.receiver import Receiver, read
 from archive.hl7.translate import Establishment
 from archive.index import journal
-from archive.opening import Core, check_home, open_core, open_existing, stores_of
+from archive.opening import Core, check_home, open_core, open_existing
 from archive.opening_cold import open_cold_store
 from archive.services.adopt import Adopt
-from archive.services.assess import Assessor, rules_of
-from archive.services.certificates import Signer
 from archive.services.clock_trust import ClockTrust
 from archive.services.cold_reading import ColdReading
 from archive.services.commitment import CommitmentReporter, Commitments
-from archive.services.destroy import Destruction
-from archive.services.disposal import Disposals
 from archive.services.find import Find
 from archive.services.hl7 import Feed, Reading
 from archive.services.importer import Importer
+from archive.services.journal_check import JournalCheck
 from archive.services.ledger import LedgerFiles
 from archive.services.lock import hold_home, share_home
 from archive.services.quarantine import iter_quarantine
@@ -94,24 +95,35 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run the archive until SIGTERM or SIGINT; ``announce`` gets the ready line once the ports are open."""
     # Waited for, not handled: a handler may run inside the very lock it would need.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
-    with hold_home(settings.home) as hold, open_core(settings) as core, cold_reading_of(core) as cold:
+    with (
+        hold_home(settings.home) as hold,
+        tracing_of(settings) as traces,
+        open_core(settings, traces=traces) as core,
+        cold_reading_of(core) as cold,
+    ):
         _adopt(core)
         shutil.rmtree(settings.scratch_folder, ignore_errors=True)
         hold.share()  # from here on an import may run beside
-        reporter, table = _handlers(core, cold)
+        watching = watching_of(core)
+        retrieve = replace(_retrieve(core, cold), meter=watching.meter)
+        reporter, table = _handlers(core, retrieve)
         server = Server(
             settings.dicom,
             table,
             recorder=AssociationRecorder(core.committer, utc_now),
             clock=utc_now,
             tls=tls.server_context(settings.dicom.tls),
+            own_titles=watching.own_titles,
         )
         feed = Listener(settings.hl7, _receiver(core), tls=_hl7_tls(settings))
+        console = console_surface(core, watching)
+        web = http_server(core, retrieve, (*watching.surfaces(), console))
         core.committer.record(_configured(settings))
         addresses = server.start()
-        hl7_address = feed.start()
-        if hl7_address is not None:
-            addresses["hl7"] = hl7_address
+        for name, listener in (("hl7", feed), ("http", web)):
+            address = listener.start()
+            if address is not None:
+                addresses[name] = address
         reporter.start()
         keeper = SealKeeper(sealer_of(core), trimmer_of(core)) if settings.sealing.enabled else None
         over = threading.Event()
@@ -119,10 +131,16 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         for part in (keeper, cold, worker):
             if part is not None:
                 part.start()
+        watching.start(addresses["dicom"])
+        if (link := first_link(core, addresses.get("http"))) is not None:
+            announce(link)
         announce(_ready_line(settings, addresses))
         _wait_for_signal(core)
+        web.begin_stop(grace_seconds=_GRACE_SECONDS)
         feed.stop(grace_seconds=_GRACE_SECONDS)
         server.stop(grace_seconds=_GRACE_SECONDS)
+        web.stop(grace_seconds=_GRACE_SECONDS)
+        watching.stop()
         reporter.stop()
         over.set()
         for each in (worker, keeper):
@@ -137,12 +155,15 @@ def _adopt(core: Core) -> None:
     _log.info("storage_compared", folders=report.folders, adopted=report.adopted, missing=report.missing)
 
 
-def _handlers(core: Core, cold: ColdReading | None) -> tuple[CommitmentReporter, dict[int, Handler]]:
+def _retrieve(core: Core, cold: ColdReading | None) -> Retrieve:
+    hot = core.settings.hot_folder
+    retrieve = Retrieve(core.committer, utc_now, hot, hot)
+    return retrieve if cold is None else replace(retrieve, cold=cold.reader, recall=cold.recall)
+
+
+def _handlers(core: Core, retrieve: Retrieve) -> tuple[CommitmentReporter, dict[int, Handler]]:
     """Return who answers which message, and who delivers commitment reports later."""
     settings = core.settings
-    retrieve = Retrieve(core.committer, utc_now, settings.hot_folder, settings.hot_folder)
-    if cold is not None:
-        retrieve = replace(retrieve, cold=cold.reader, recall=cold.recall)
     connect = _connect(settings)
     destinations = _destinations(settings)
     commitments = Commitments(retrieve, core.committer, utc_now)
@@ -197,8 +218,7 @@ def _ready_line(settings: Settings, addresses: dict[str, tuple[str, int]]) -> st
     if "dicom_tls" in addresses:
         parts.append(f"dicom_tls={_endpoint(*addresses['dicom_tls'])}")
     parts.append(f"home={settings.home}")
-    if "hl7" in addresses:
-        parts.append(f"hl7={_endpoint(*addresses['hl7'])}")
+    parts += [f"{name}={_endpoint(*addresses[name])}" for name in ("hl7", "http") if name in addresses]
     return " ".join(parts)
 
 
@@ -233,33 +253,6 @@ def hl7_text(message: bytes) -> str:
 def _configured(settings: Settings) -> Entry:
     """Return the journal entry of a start: the settings in force, secrets masked."""
     return Entry(at=utc_now(), event="configured", actor="drimbox", body={"settings": json.dumps(settings.masked())})
-
-
-def assessor_of(core: Core) -> Assessor:
-    """Return what assesses an archive's studies, by the rules of its sites."""
-    return Assessor(core.database, rules_of(core.settings.sites), core.ledger.clock)
-
-
-def disposals_of(core: Core) -> Disposals:
-    """Return the disposal lists of an archive."""
-    settings = core.settings
-    sites = {site.name: site for site in settings.sites}
-    return Disposals(core.ledger, assessor_of(core), sites, settings.disposal.waiting_days)
-
-
-def destruction_of(core: Core, *, accept_damaged: bool = False) -> Destruction:
-    """Return what destroys the lists of an archive."""
-    settings = core.settings
-    stores = stores_of(core)
-    signer = Signer(core.disk, settings.signing_key)
-    return Destruction(
-        disposals_of(core),
-        stores,
-        signer,
-        settings.certificates_folder,
-        settings.dicom.ae_title,
-        accept_damaged=accept_damaged,
-    )
 
 
 def _wait_for_signal(core: Core) -> None:
@@ -345,7 +338,9 @@ class OfflineArchive:
         with self._open() as core:
             settings = self.settings
             shown = mask_url(settings.database_url)
-            return Status(core.database, core.disk, settings.home, settings.hot_folder, shown).report()
+            folders = settings.home, settings.hot_folder
+            watch = arrival_watch_of(core)
+            return Status(core.database, core.disk, *folders, shown, arrivals=watch, clock=utc_now).report()
 
     def verify(self, progress: Progress, wanted: VerifyWanted) -> VerifyReport:
         """Read stored objects again and compare them with their digests."""
@@ -380,10 +375,8 @@ class OfflineArchive:
 
     def verify_audit(self) -> AuditReport:
         """Check the chains of the whole journal and the whole ledger; raise AuditBroken or LedgerBroken at a break."""
-        with self._open() as core, core.database.read() as connection:
-            entries, head = audit.verify(journal.iter_entries(connection))
-            events, last = core.ledger.files.verify()
-            return AuditReport(entries=entries, head=head.hex(), ledger_events=events, ledger_head=last.hex())
+        with self._open() as core:
+            return JournalCheck(core.ledger).run(lambda _done, _total: None)
 
     def iter_audit(self, event: str | None, limit: int) -> Iterator[AuditItem]:
         """Stream the latest ``limit`` entries, oldest first, of one kind of event or of all (None)."""

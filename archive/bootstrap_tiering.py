@@ -27,6 +27,7 @@ from archive.services.recall import Recall
 from archive.services.rollback import Rollback
 from archive.services.seal import Sealer
 from archive.services.tier_plan import TierPlan
+from archive.services.traced_steps import TracedSteps
 from archive.services.trim import Trimmer
 from archive.services.trim_hot import ColdCleaner, HotTrimmer
 from archive.worker import Pace, Worker
@@ -206,8 +207,9 @@ def worker_of(core: Core, over: threading.Event) -> Worker | None:
     if not settings.enabled or core.cold is None:
         return None
     window = migration_window_of(core)
+    steps = background_migration_of(core, over)
     return Worker(
-        background_migration_of(core, over),
+        TracedSteps(steps, core.traces),
         Pace(concurrency=settings.concurrency, attempts=settings.attempts),
         system_database_url=core.settings.workflows_url,
         executor_id=f"{socket.gethostname()}:{core.settings.home}",

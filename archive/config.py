@@ -19,14 +19,28 @@ from pydantic import (
     BaseModel,
     PrivateAttr,
     ValidationError,
+    ValidationInfo as Info,
+    field_validator as check_field,
+    model_validator as check_model,
 )
-from pydantic import ValidationInfo as Info
-from pydantic import field_validator as check_field
-from pydantic import model_validator as check_model
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
-from pydantic_settings import PydanticBaseSettingsSource as Source
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource as Source,
+    SettingsConfigDict,
+    SettingsError,
+)
 
+from archive.config_http import HttpClientSettings, HttpSettings
+from archive.config_login import LoginSettings, OidcRule, OidcSettings
+from archive.config_monitoring import (
+    ArrivalsSettings,
+    CertificatesSettings,
+    NotifySettings,
+    ProbeSettings,
+    TracingSettings,
+)
 from archive.config_sections import (
     DicomSettings,
     DisposalSettings,
@@ -47,6 +61,11 @@ __all__ = [
     "DicomSettings",
     "DisposalSettings",
     "Hl7Settings",
+    "HttpClientSettings",
+    "HttpSettings",
+    "LoginSettings",
+    "OidcRule",
+    "OidcSettings",
     "PeerSettings",
     "SealingSettings",
     "Settings",
@@ -71,10 +90,22 @@ _HOME_RELATIVE = (
     ("dicom", "tls", "certificate"),
     ("dicom", "tls", "key"),
     ("dicom", "tls", "ca"),
+    ("http", "certificate"),
+    ("http", "key"),
+    ("http", "viewer"),
+    ("http", "ca"),
+    ("oidc", "certificate"),
+    ("oidc", "key"),
+    ("oidc", "ca"),
+    ("oidc", "secret_file"),
     ("cold", "folder"),
     ("cold", "credentials"),
     ("cold", "ca_file"),
     ("cold", "key_ring"),
+    ("notify", "mail", "password_file"),
+    ("notify", "mail", "ca_file"),
+    ("notify", "webhook", "token_file"),
+    ("notify", "webhook", "ca_file"),
 )
 _PASSWORD = re.compile(r"(?P<before>://[^:/?#@]*:).*(?=@)|(?P<key>[?&](?:password|sslpassword)=)[^&#]*")
 
@@ -96,6 +127,9 @@ class Settings(BaseSettings):
     default_site: str = DEFAULT_SITE
     dicom: DicomSettings = DicomSettings()
     hl7: Hl7Settings = Hl7Settings()
+    http: HttpSettings = HttpSettings()
+    login: LoginSettings = LoginSettings()
+    oidc: OidcSettings = OidcSettings()
     storage: StorageSettings = StorageSettings()
     sealing: SealingSettings = SealingSettings()
     disposal: DisposalSettings = DisposalSettings()
@@ -103,6 +137,11 @@ class Settings(BaseSettings):
     recall: RecallSettings = RecallSettings()
     migration: MigrationSettings = MigrationSettings()
     lossy: LossySettings = LossySettings()
+    certificates: CertificatesSettings = CertificatesSettings()
+    notify: NotifySettings = NotifySettings()
+    arrivals: ArrivalsSettings = ArrivalsSettings()
+    probe: ProbeSettings = ProbeSettings()
+    tracing: TracingSettings = TracingSettings()
     index: IndexSettings = IndexSettings()
     log: LogSettings = LogSettings()
     _source: Path | None = PrivateAttr(default=None)
@@ -152,6 +191,16 @@ class Settings(BaseSettings):
             raise ValueError("tls uses certificate, key and ca of [dicom.tls]: set these and its port")
         return hl7
 
+    @check_field("http")
+    @classmethod
+    def _sites_of_clients(cls, http: HttpSettings, info: Info) -> HttpSettings:
+        names = {site.name for site in info.data.get("sites", ())}
+        for client in http.clients:
+            for site in client.sites:
+                if names and site not in names:
+                    raise ValueError(f"{site!r} of client {client.name} is not a site")
+        return http
+
     @property
     def source(self) -> Path | None:
         """Return the configuration file that was read, or None."""
@@ -184,6 +233,11 @@ class Settings(BaseSettings):
         return self.home / "keys" / "certificates.pem"
 
     @property
+    def viewer_folder(self) -> Path:
+        """Return where the files of the viewer lie."""
+        return self.http.viewer or self.home / "viewer"
+
+    @property
     def cache_folder(self) -> Path:
         """Return where parts of cold studies are kept that were read lately; it may be emptied at any time."""
         return self.home / "cache"
@@ -211,6 +265,7 @@ class Settings(BaseSettings):
             *(site.finess_warning for site in self.sites),
             self.disposal.waiting_warning,
             self.cold.transport_warning,
+            _passkey_warning(self),
         )
         return tuple(warning for warning in found if warning is not None)
 
@@ -378,3 +433,11 @@ def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[name] = value
     return merged
+
+
+def _passkey_warning(settings: Settings) -> str | None:
+    """Tell that passkeys would not work for whoever comes from elsewhere."""
+    http = settings.http
+    if http.port is None or settings.login.origin is not None or not (http.has_tls or http.behind_proxy):
+        return None
+    return "login.origin is not set: passkeys are for localhost alone"

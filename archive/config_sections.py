@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic import field_validator as check_field
-from pydantic import model_validator as check_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator as check_field,
+    model_validator as check_model,
+)
 
 from archive.config_values import AE, Cidr, Count, Fingerprint, Name, Port, Seconds
 from archive.uids import doubt_about_finess

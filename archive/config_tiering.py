@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
-from pydantic import field_validator as check_field
-from pydantic import model_validator as check_model
+from pydantic import AfterValidator, Field, SecretStr, field_validator as check_field, model_validator as check_model
 
 from archive.config_sections import Section
 from archive.config_values import Count, Name

@@ -17,8 +17,7 @@ from pathlib import PurePath
 from typing import IO, Any, Literal
 
 import structlog
-from structlog.contextvars import bound_contextvars as context
-from structlog.contextvars import merge_contextvars
+from structlog.contextvars import bound_contextvars as context, merge_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from archive.clock import utc_now

@@ -17,6 +17,7 @@ from archive.services.ingest import Ingest
 from archive.services.ledger import Ledger, LedgerFiles
 from archive.services.quarantine import Quarantine
 from archive.services.remains import HOT, PACK, QUARANTINE, Stores
+from archive.services.tracing import NO_TRACES, Traces
 from tiering.disk import OsDisk
 from tiering.landing import PACKS, LandingArea
 
@@ -35,11 +36,16 @@ class Core:
     ingest: Ingest
     ledger: Ledger
     cold: ColdStore | None = None
+    traces: Traces = NO_TRACES
 
 
 @contextmanager
 def open_core(
-    settings: Settings, *, mapped_bytes: int = MAPPED_BYTES, cached_bytes: int = CACHED_BYTES
+    settings: Settings,
+    *,
+    mapped_bytes: int = MAPPED_BYTES,
+    cached_bytes: int = CACHED_BYTES,
+    traces: Traces = NO_TRACES,
 ) -> Iterator[Core]:
     """Open the index and the storage of a home; seal and sync at the end."""
     disk = OsDisk(direct=settings.storage.direct_io)
@@ -48,7 +54,7 @@ def open_core(
     database = Database(settings.database_url, mapped_bytes=mapped_bytes, cached_bytes=cached_bytes)
     try:
         database.migrate()
-        core = _core(settings, disk, database)
+        core = _core(settings, disk, database, traces)
         _catch_up(core.ledger)
         core.committer.start()
         core.ingest.start()
@@ -69,7 +75,7 @@ def _catch_up(ledger: Ledger) -> None:
         _log.error("ledger_broken", exc_info=exc)
 
 
-def _core(settings: Settings, disk: OsDisk, database: Database) -> Core:
+def _core(settings: Settings, disk: OsDisk, database: Database, traces: Traces) -> Core:
     committer = Committer(database)
     ingest = Ingest(
         database=database,
@@ -78,9 +84,10 @@ def _core(settings: Settings, disk: OsDisk, database: Database) -> Core:
         quarantine=Quarantine(disk, settings.quarantine_folder, committer, utc_now),
         clock=utc_now,
         min_free_bytes=settings.storage.min_free_mib * _MIB,
+        traces=traces,
     )
     ledger = Ledger(LedgerFiles(disk, settings.ledger_folder), database, utc_now)
-    return Core(settings, disk, database, committer, ingest, ledger, open_cold_store(settings.cold, disk))
+    return Core(settings, disk, database, committer, ingest, ledger, open_cold_store(settings.cold, disk), traces)
 
 
 @contextmanager

@@ -55,6 +55,11 @@ def get_study(server: Endpoint, study_instance_uid: str, target: Path) -> None:
     ])  # fmt: skip
 
 
+def store_anew(server: Endpoint, source: Path) -> None:
+    """Store the folder's files in one association under new UIDs."""
+    _run_together([_store_command(server, source, "+II", "+IR", "200", "+IS", "1")])
+
+
 @contextmanager
 def storing_for_ever(server: Endpoint, source: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Store the folder's files in one association, over and over under new UIDs, while the body runs."""

@@ -25,7 +25,18 @@ from benchmarks.processes import free_port, is_listening, running, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 POSTGRESQL_PROGRAMS = Path("/usr/lib/postgresql/15/bin")
-_READY = re.compile(r"^READY dicom=(?P<host>[^ ]+):(?P<port>\d+) ae=(?P<ae>\S+)", re.MULTILINE)
+_READY = re.compile(
+    r"^READY dicom=(?P<host>[^ ]+):(?P<port>\d+) ae=(?P<ae>\S+)(?:.* http=\S+:(?P<http>\d+))?", re.MULTILINE
+)
+_WEB = """
+[http]
+port = 0
+query_limit = 10000
+[[http.clients]]
+name = "benchmark"
+addresses = ["127.0.0.1"]
+roles = ["radiologist"]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,7 @@ class Endpoint:
     port: int
     ae_title: str
     pid: int
+    http_port: int = 0
 
     @property
     def address(self) -> tuple[str, int]:
@@ -44,14 +56,23 @@ class Endpoint:
 
 
 @contextmanager
-def archive(home: Path, *, index_url: str | None = None) -> Iterator[Endpoint]:
-    """Run this project's archive on ``home``, as ``drimbox serve`` does, with its default settings."""
+def web_archive(home: Path) -> Iterator[Endpoint]:
+    """Run this project's archive with its HTTP port open, as an operator would."""
+    with archive(home, settings=_WEB) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def archive(home: Path, *, index_url: str | None = None, settings: str = "") -> Iterator[Endpoint]:
+    """Run this project's archive on ``home``, as ``drimbox serve`` does, with its default settings and these."""
     home.mkdir(parents=True, exist_ok=True)
     log = home.parent / f"{home.name}.log"
     command: list[str | Path] = [sys.executable, "-m", "archive", "serve", "--home", home, "--dicom-port", "0"]
     if index_url is not None:
+        settings += f"\n[index]\nurl = {json.dumps(index_url)}\n"
+    if settings:
         config = home.parent / f"{home.name}.toml"
-        config.write_text(f"[index]\nurl = {json.dumps(index_url)}\n")
+        config.write_text(settings)
         command += ["--config", config]
     with running(command, log=log, cwd=ROOT) as process:
         output = log.with_suffix(".out")
@@ -59,7 +80,7 @@ def archive(home: Path, *, index_url: str | None = None) -> Iterator[Endpoint]:
         ready = _READY.search(output.read_text())
         assert ready is not None
         wait_until(process, lambda: is_listening(process.pid, int(ready["port"])), log=log)
-        yield Endpoint(ready["host"], int(ready["port"]), ready["ae"], process.pid)
+        yield Endpoint(ready["host"], int(ready["port"]), ready["ae"], process.pid, int(ready["http"] or 0))
 
 
 @contextmanager
@@ -75,7 +96,7 @@ def orthanc(folder: Path, *, stop_signal: signal.Signals = signal.SIGKILL) -> It
     with running(["Orthanc", folder / "orthanc.json"], log=log, stop_signal=stop_signal) as process:
         pid = process.pid
         wait_until(process, lambda: is_listening(pid, dicom_port) and is_listening(pid, http_port), log=log)
-        yield Endpoint("127.0.0.1", dicom_port, "ORTHANC", pid)
+        yield Endpoint("127.0.0.1", dicom_port, "ORTHANC", pid, http_port)
 
 
 def _orthanc_settings(folder: Path, dicom_port: int, http_port: int) -> dict[str, object]:

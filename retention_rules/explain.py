@@ -26,6 +26,11 @@ def explain(assessment: Assessment, language: Language) -> list[str]:
     return list(_Teller(assessment, language).sentences())
 
 
+def explain_contradictions(assessment: Assessment, language: Language) -> list[str]:
+    """Return a sentence for each contradiction among the facts."""
+    return list(_Teller(assessment, language).contradictions())
+
+
 class _Teller:
     """Puts one assessment into the words of one language."""
 
@@ -41,7 +46,7 @@ class _Teller:
             yield from self._rule("considered" if number else "decides", candidate)
         for candidate in self.basis.set_aside:
             yield from self._rule("set_aside", candidate)
-        yield from self._contradictions()
+        yield from self.contradictions()
         yield from self._blockers()
         yield from self._facts()
         for code, value in iter_assumptions(self.basis):
@@ -86,7 +91,8 @@ class _Teller:
             modalities=", ".join(sorted(rule.modalities)),
         )
 
-    def _contradictions(self) -> Iterator[str]:
+    def contradictions(self) -> Iterator[str]:
+        """Yield what cannot be true together."""
         dates = {name: self._day(getattr(self.basis.facts, name)) for name in _DATES}
         for code in self.basis.contradictions:
             yield self._say(f"contradiction.{code}", today=self._day(self.basis.today), **dates)

@@ -18,7 +18,7 @@ from typing import Any
 
 READY = re.compile(
     r"READY dicom=(?P<host>[^ ]+):(?P<port>\d+) ae=(?P<ae>\S+)(?: dicom_tls=\S+:(?P<tls>\d+))?"
-    r"(?:.* hl7=\S+:(?P<hl7>\d+))?"
+    r"(?:.* hl7=\S+:(?P<hl7>\d+))?(?:.* http=\S+:(?P<http>\d+))?"
 )
 START_SECONDS = 60.0
 INDEX_SECONDS = 20.0
@@ -36,7 +36,9 @@ class ArchiveProcess:
     port: int = 0
     tls_port: int = 0
     hl7_port: int = 0
+    http_port: int = 0
     ae_title: str = ""
+    first_link: str = ""
     process: subprocess.Popen[str] | None = None
 
     def start(self, *, port: int = 0) -> ArchiveProcess:
@@ -58,12 +60,15 @@ class ArchiveProcess:
         timer = threading.Timer(START_SECONDS, self.process.kill)
         timer.start()
         for line in self.process.stdout:
+            if line.startswith("FIRST ADMINISTRATOR"):
+                self.first_link = line.split()[-1]
             match = READY.match(line)
             if match:
                 timer.cancel()
                 self.host, self.port, self.ae_title = match["host"], int(match["port"]), match["ae"]
                 self.tls_port = int(match["tls"] or 0)
                 self.hl7_port = int(match["hl7"] or 0)
+                self.http_port = int(match["http"] or 0)
                 return
         timer.cancel()
         raise RuntimeError(f"the archive did not start:\n{self.log()}")

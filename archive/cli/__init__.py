@@ -23,6 +23,7 @@ INTERRUPTED = 130
 _NOUNS = {
     "account": "archive.cli.account",
     "audit": "archive.cli.audit",
+    "certificates": "archive.cli.certificates",
     "cold": "archive.cli.cold",
     "config": "archive.cli.config",
     "disposal": "archive.cli.disposal",
@@ -36,10 +37,12 @@ _NOUNS = {
     "quarantine": "archive.cli.quarantine",
     "retention": "archive.cli.retention",
     "serve": "archive.cli.serve",
+    "slo": "archive.cli.slo",
     "status": "archive.cli.status",
     "tier": "archive.cli.tier",
     "verify": "archive.cli.verify",
     "version": "archive.cli.version",
+    "viewer": "archive.cli.viewer",
 }
 
 

@@ -17,8 +17,8 @@ from archive.cli.sites import site_of, site_option, sites_of
 if TYPE_CHECKING:
     from archive.config import Settings
     from archive.index.death_candidates import DeathCandidate
-    from archive.services.accounts import Account
     from archive.services.death_search import SearchReport
+    from archive.services.people import Person
 
 _SHOWN = 20
 
@@ -31,7 +31,7 @@ _SHOWN = 20
 @with_settings
 @acting_as("operator", "archivist", is_optional=True)
 def insee(
-    settings: Settings, who: Account | None, file: Path, site: str | None, is_applied: bool, as_json: bool
+    settings: Settings, who: Person | None, file: Path, site: str | None, is_applied: bool, as_json: bool
 ) -> None:
     """Look for patients in INSEE's file of deaths; each match waits for a person (facts candidates).
 
@@ -112,7 +112,7 @@ def _line(candidate: DeathCandidate) -> tuple[object, ...]:
 @click.argument("number", type=int)
 @with_settings
 @acting_as("archivist", "dim_physician")
-def confirm(settings: Settings, who: Account, number: int) -> None:
+def confirm(settings: Settings, who: Person, number: int) -> None:
     """Make a candidate a death of its patient, which counts from now on."""
     from archive.services.death_search import DeathSearch
 
@@ -125,7 +125,7 @@ def confirm(settings: Settings, who: Account, number: int) -> None:
 @click.argument("number", type=int)
 @with_settings
 @acting_as("archivist", "dim_physician")
-def reject(settings: Settings, who: Account, number: int) -> None:
+def reject(settings: Settings, who: Person, number: int) -> None:
     """Say that a candidate is somebody else."""
     from archive.services.death_search import DeathSearch
 

@@ -14,8 +14,8 @@ from archive.cli.output import moment_text, print_json, print_pairs, print_table
 
 if TYPE_CHECKING:
     from archive.config import Settings
-    from archive.services.accounts import Account
     from archive.services.destroy import Destroyed, Plan
+    from archive.services.people import Person
     from archive.services.remains import Remain
 
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @json_option
 @with_settings
 @acting_as("archivist", "operator")
-def destroy(settings: Settings, who: Account, list_id: str, is_applied: bool, damaged: bool, as_json: bool) -> None:
+def destroy(settings: Settings, who: Person, list_id: str, is_applied: bool, damaged: bool, as_json: bool) -> None:
     """Destroy the studies of an approved list for ever, or go on where that stopped; a dry run unless --apply."""
-    from archive.bootstrap import destruction_of
+    from archive.bootstrap_disposal import destruction_of
 
     with opened(settings) as core, progress_bar("deleting") as progress:
         destruction = destruction_of(core, accept_damaged=damaged)
@@ -44,7 +44,7 @@ def destroy(settings: Settings, who: Account, list_id: str, is_applied: bool, da
 @with_settings
 def certificate(settings: Settings, list_id: str) -> None:
     """Print the certificate of a destroyed list; it lies in the home's folder certificates too."""
-    from archive.bootstrap import destruction_of
+    from archive.bootstrap_disposal import destruction_of
 
     with opened(settings) as core:
         text = destruction_of(core).certificate(list_id)
@@ -55,7 +55,7 @@ def certificate(settings: Settings, list_id: str) -> None:
 @with_settings
 def key(settings: Settings) -> None:
     """Print the public key that certificates are verified with: keep it elsewhere too."""
-    from archive.bootstrap import destruction_of
+    from archive.bootstrap_disposal import destruction_of
 
     with opened(settings) as core:
         click.echo(destruction_of(core).signer.public_key())
@@ -67,8 +67,7 @@ def key(settings: Settings) -> None:
 @json_option
 def verify(file: Path, public_key: str | None, as_json: bool) -> None:
     """Prove a certificate by its signature; needs no archive."""
-    from archive.services.certificates import key_of
-    from archive.services.certificates import verify as prove
+    from archive.services.certificates import key_of, verify as prove
 
     data = file.read_bytes()
     found = prove(data, public_key=public_key)
@@ -125,9 +124,9 @@ def _tombstone(each: object) -> dict[str, object]:
 @json_option
 @with_settings
 @acting_as("archivist", "operator")
-def remains(settings: Settings, who: Account, is_applied: bool, as_json: bool) -> None:
+def remains(settings: Settings, who: Person, is_applied: bool, as_json: bool) -> None:
     """Look for destroyed objects that lie there again, as an old copy of a folder brings them; delete with --apply."""
-    from archive.bootstrap import destruction_of
+    from archive.bootstrap_disposal import destruction_of
     from archive.services.remains import iter_remains
 
     with opened(settings) as core, progress_bar("deleting") as progress:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from archive.config import Settings
     from archive.index.disposal import DisposalItem
-    from archive.services.accounts import Account
     from archive.services.disposal import ListView, Proposal
+    from archive.services.people import Person
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _OFFICES = ("director", "dim_physician", "archives_officer", "practitioner")
@@ -45,9 +45,9 @@ for _other in (destroy, certificate, verify, key, registry, remains):
 @json_option
 @with_settings
 @acting_as("archivist")
-def propose(settings: Settings, who: Account, site: str | None, most: int, is_applied: bool, as_json: bool) -> None:
+def propose(settings: Settings, who: Person, site: str | None, most: int, is_applied: bool, as_json: bool) -> None:
     """List what is due at a site today, what has been due longest first; a dry run unless --apply."""
-    from archive.bootstrap import disposals_of
+    from archive.bootstrap_disposal import disposals_of
 
     name = site_of(settings, site, who)
     with opened(settings) as core:
@@ -61,7 +61,7 @@ def propose(settings: Settings, who: Account, site: str | None, most: int, is_ap
 @with_settings
 def list_all(settings: Settings, as_json: bool) -> None:
     """Print all disposal lists."""
-    from archive.bootstrap import disposals_of
+    from archive.bootstrap_disposal import disposals_of
 
     with opened(settings) as core:
         views = disposals_of(core).list()
@@ -80,7 +80,7 @@ def list_all(settings: Settings, as_json: bool) -> None:
 @with_settings
 def show(settings: Settings, list_id: str, as_json: bool) -> None:
     """Print one list, line by line, and who signed it."""
-    from archive.bootstrap import disposals_of
+    from archive.bootstrap_disposal import disposals_of
 
     with opened(settings) as core:
         view = disposals_of(core).show(list_id)
@@ -94,9 +94,9 @@ def show(settings: Settings, list_id: str, as_json: bool) -> None:
 @json_option
 @with_settings
 @acting_as(*_OFFICES)
-def approve(settings: Settings, who: Account, list_id: str, office: str, reference: str | None, as_json: bool) -> None:
+def approve(settings: Settings, who: Person, list_id: str, office: str, reference: str | None, as_json: bool) -> None:
     """Approve every line of a list that was not refused; with the last signature the waiting begins."""
-    from archive.bootstrap import disposals_of
+    from archive.bootstrap_disposal import disposals_of
 
     with opened(settings) as core:
         view = disposals_of(core).approve(list_id, office, who=who, reference=reference)
@@ -110,11 +110,9 @@ def approve(settings: Settings, who: Account, list_id: str, office: str, referen
 @json_option
 @with_settings
 @acting_as("archivist", *_OFFICES)
-def refuse(
-    settings: Settings, who: Account, list_id: str, studies: tuple[str, ...], reason: str, as_json: bool
-) -> None:
+def refuse(settings: Settings, who: Person, list_id: str, studies: tuple[str, ...], reason: str, as_json: bool) -> None:
     """Take studies off a list, also while it waits: they stay as they are."""
-    from archive.bootstrap import disposals_of
+    from archive.bootstrap_disposal import disposals_of
 
     with opened(settings) as core:
         view = disposals_of(core).refuse(list_id, studies, reason, who=who)
@@ -127,9 +125,9 @@ def refuse(
 @json_option
 @with_settings
 @acting_as("archivist", *_OFFICES)
-def cancel(settings: Settings, who: Account, list_id: str, reason: str, as_json: bool) -> None:
+def cancel(settings: Settings, who: Person, list_id: str, reason: str, as_json: bool) -> None:
     """End a list before it is destroyed, also while it waits: all its studies stay."""
-    from archive.bootstrap import disposals_of
+    from archive.bootstrap_disposal import disposals_of
 
     with opened(settings) as core:
         view = disposals_of(core).cancel(list_id, reason, who=who)
@@ -143,7 +141,7 @@ def cancel(settings: Settings, who: Account, list_id: str, reason: str, as_json:
 @with_settings
 def export(settings: Settings, list_id: str, pdf: Path | None, csv: Path | None) -> None:
     """Write a list as the archives services ask for it; a file of that name is replaced."""
-    from archive.bootstrap import disposals_of
+    from archive.bootstrap_disposal import disposals_of
     from archive.services.bordereau import csv_of, pdf_of
     from archive.services.disposal_papers import bordereau_of
 

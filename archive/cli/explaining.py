@@ -48,7 +48,7 @@ _WORDS: Final = {
 @with_settings
 def explain(settings: Settings, study_uid: str, language: Language, as_of: datetime | None, as_json: bool) -> None:
     """Print until when a study is kept, by which rule, on which facts, and what blocks."""
-    from archive.bootstrap import assessor_of
+    from archive.bootstrap_disposal import assessor_of
     from archive.services.explaining import explain_study
 
     with opened(settings) as core:

@@ -17,8 +17,8 @@ from archive.cli.sites import site_of, site_option, sites_of
 if TYPE_CHECKING:
     from archive.config import Settings
     from archive.index.patient_facts import PatientFact
-    from archive.services.accounts import Account
     from archive.services.fact_import import Report
+    from archive.services.people import Person
 
 KINDS = ("visit", "birth", "death", "deceased", "appeal")
 _SHOWN = 20
@@ -48,7 +48,7 @@ command.add_command(candidates)
 @json_option
 @with_settings
 @acting_as("operator", "archivist", is_optional=True)
-def import_file(settings: Settings, who: Account | None, file: Path, as_json: bool, **options: object) -> None:
+def import_file(settings: Settings, who: Person | None, file: Path, as_json: bool, **options: object) -> None:
     """Take in a file of facts, CSV or JSON Lines; a dry run unless --apply.
 
     Columns: patient_id, kind, from_on, to_on, reference, site, trusted. Told again, a fact is no news.
@@ -64,7 +64,7 @@ def import_file(settings: Settings, who: Account | None, file: Path, as_json: bo
         sys.exit(PARTLY_DONE)
 
 
-def _imported(settings: Settings, file: Path, who: Account | None, options: dict[str, object]) -> Report:
+def _imported(settings: Settings, file: Path, who: Person | None, options: dict[str, object]) -> Report:
     from archive.services.fact_files import Defaults, FactFile
     from archive.services.fact_import import FactImport
 
@@ -155,7 +155,7 @@ def _line(fact: PatientFact) -> tuple[object, ...]:
 @site_option
 @with_settings
 @acting_as("operator", "archivist", "dim_physician")
-def add(settings: Settings, who: Account, site: str | None, **told: object) -> None:
+def add(settings: Settings, who: Person, site: str | None, **told: object) -> None:
     """Tell a fact by hand."""
     from archive.services.facts import NewFact
     from archive.services.facts_by_hand import SOURCE, FactsByHand
@@ -173,7 +173,7 @@ def add(settings: Settings, who: Account, site: str | None, **told: object) -> N
 @click.option("--reason", required=True, help="Why it does not hold; it is kept in the ledger.")
 @with_settings
 @acting_as("operator", "archivist", "dim_physician")
-def withdraw(settings: Settings, who: Account, number: int, reason: str) -> None:
+def withdraw(settings: Settings, who: Person, number: int, reason: str) -> None:
     """Take a fact back, by its number in facts show; the history keeps it."""
     from archive.services.facts_by_hand import FactsByHand
 

@@ -13,8 +13,8 @@ from archive.cli.output import moment_text, print_json, print_pairs, print_table
 if TYPE_CHECKING:
     from archive.config import Settings
     from archive.index.hl7_messages import KeptMessage
-    from archive.services.accounts import Account
     from archive.services.hl7 import Kept
+    from archive.services.people import Person
 
 _PARTLY_DONE = 3
 
@@ -68,7 +68,7 @@ def show(settings: Settings, *, as_json: bool, number: int) -> None:
 @json_option
 @with_settings
 @acting_as("operator", "archivist")
-def replay(settings: Settings, who: Account, *, as_json: bool, number: int | None, all_refused: bool) -> None:
+def replay(settings: Settings, who: Person, *, as_json: bool, number: int | None, all_refused: bool) -> None:
     """Have a message read again, after the settings were corrected. Exit code 3: some are still refused."""
     if (number is None) is not all_refused:
         raise click.UsageError("give a number, or --refused")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from archive.config import Settings
     from archive.index.records import Event
     from archive.opening import Core
-    from archive.services.accounts import Account
     from archive.services.holds import HoldView, NewHold
+    from archive.services.people import Person
 
 _SHOWN = 20
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -43,7 +43,7 @@ def command() -> None:
 @json_option
 @with_settings
 @acting_as("operator", "archivist", "dim_physician", "director", "archives_officer", "practitioner")
-def place(settings: Settings, who: Account, site: str | None, as_json: bool, **options: Any) -> None:
+def place(settings: Settings, who: Person, site: str | None, as_json: bool, **options: Any) -> None:
     """Put studies or patients on hold: nothing of theirs is disposed of until it is lifted."""
     from archive.services.holds import Holds, NewHold
 
@@ -98,7 +98,7 @@ def _preview(found: Sequence[str], as_json: bool) -> None:
 @json_option
 @with_settings
 @acting_as("operator", "archivist", "dim_physician", "director", "practitioner")
-def review(settings: Settings, who: Account, hold_id: str, review_on: datetime, note: str, as_json: bool) -> None:
+def review(settings: Settings, who: Person, hold_id: str, review_on: datetime, note: str, as_json: bool) -> None:
     """Leave a hold in place after having looked at it, until another day."""
     from archive.services.holds import Holds
 
@@ -115,7 +115,7 @@ def review(settings: Settings, who: Account, hold_id: str, review_on: datetime, 
 @json_option
 @with_settings
 @acting_as("archivist", "dim_physician", "director", "practitioner")
-def lift(settings: Settings, who: Account, hold_id: str, reason: str, as_json: bool) -> None:
+def lift(settings: Settings, who: Person, hold_id: str, reason: str, as_json: bool) -> None:
     """End a hold; it stays in the history, and other holds go on."""
     from archive.services.holds import Holds
 

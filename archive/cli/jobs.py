@@ -13,8 +13,8 @@ from archive.cli.output import moment_text, print_json, print_table
 if TYPE_CHECKING:
     from archive.config import Settings
     from archive.index.set_aside import SetAside
-    from archive.services.accounts import Account
     from archive.services.migration_steps import Job
+    from archive.services.people import Person
 
 _HEADER = ("study", "state", "since", "attempts", "what")
 
@@ -46,7 +46,7 @@ def jobs(settings: Settings, as_json: bool) -> None:
 @click.argument("study")
 @with_settings
 @acting_as("operator", "archivist")
-def retry(settings: Settings, who: Account, study: str) -> None:
+def retry(settings: Settings, who: Person, study: str) -> None:
     """Have a study migrated again that was set aside, or rolled back."""
     from archive.clock import utc_now
     from archive.services.lock import share_home

@@ -14,8 +14,8 @@ from archive.cli.output import moment_text, print_json, print_pairs, print_table
 
 if TYPE_CHECKING:
     from archive.config import Settings
-    from archive.services.accounts import Account
     from archive.services.migration import MigrationReport
+    from archive.services.people import Person
 
 
 @click.command("migrate")
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @acting_as("operator", "archivist", is_optional=True)
 def migrate(
     settings: Settings,
-    who: Account | None,
+    who: Person | None,
     studies: tuple[str, ...],
     most: int | None,
     *,
@@ -54,7 +54,7 @@ def migrate(
 @click.argument("study")
 @with_settings
 @acting_as("operator", "archivist")
-def rollback(settings: Settings, who: Account, study: str) -> None:
+def rollback(settings: Settings, who: Person, study: str) -> None:
     """Give a study from its hot packs again, or a re-made one from its lossless cold ones, in the grace period."""
     from archive.bootstrap_tiering import rollback_of
     from archive.services.lock import share_home

@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from archive.config import Settings
     from archive.opening import Core
-    from archive.services.accounts import Account
+    from archive.services.people import Person
     from archive.services.reports import Offline
 
 P = ParamSpec("P")
@@ -72,13 +72,13 @@ def acting_as(*roles: str, is_optional: bool = False) -> Callable[[Callable[...,
     return decorate
 
 
-def _proven(settings: Settings, name: str, roles: tuple[str, ...]) -> Account:
+def _proven(settings: Settings, name: str, roles: tuple[str, ...]) -> Person:
     from archive.services.accounts import Accounts
 
     password = os.environ.get("DRIMBOX_PASSWORD") or click.prompt(f"Password of {name}", hide_input=True, err=True)
     with opened(settings) as core:
         account = Accounts(core.ledger).authenticate(name, password)
-    account.require(roles)
+    account.require_role(roles)
     return account
 
 

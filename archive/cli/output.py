@@ -48,6 +48,11 @@ def size_text(size_bytes: int) -> str:
     return f"{size:.1f} {_UNITS[unit]}" if unit else f"{size_bytes} B"
 
 
+def seconds_text(milliseconds: int) -> str:
+    """Return a duration for people: 1530 is ``1.53 s``."""
+    return f"{milliseconds / 1000:.2f} s"
+
+
 def moment_text(moment: datetime | None) -> str:
     """Return a moment for people, in UTC to the second; ``-`` for None."""
     return "-" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
@@ -60,8 +65,7 @@ def progress_bar(label: str) -> Iterator[Progress]:
         yield lambda _done, _total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:

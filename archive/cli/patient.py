@@ -12,7 +12,7 @@ from archive.cli.sites import site_of, site_option
 
 if TYPE_CHECKING:
     from archive.config import Settings
-    from archive.services.accounts import Account
+    from archive.services.people import Person
 
 
 @click.group("patient")
@@ -30,7 +30,7 @@ reason_option = click.option("--reason", required=True, help="What it rests on; 
 @site_option
 @with_settings
 @acting_as("operator", "archivist", "dim_physician")
-def link(settings: Settings, who: Account, site: str | None, reason: str, **ids: str) -> None:
+def link(settings: Settings, who: Person, site: str | None, reason: str, **ids: str) -> None:
     """Say that MERGED_PATIENT_ID is the patient PATIENT_ID: each is kept by what is known of both."""
     from archive.services.facts_by_hand import FactsByHand, new_link
 
@@ -47,7 +47,7 @@ def link(settings: Settings, who: Account, site: str | None, reason: str, **ids:
 @site_option
 @with_settings
 @acting_as("operator", "archivist", "dim_physician")
-def unlink(settings: Settings, who: Account, site: str | None, reason: str, **ids: str) -> None:
+def unlink(settings: Settings, who: Person, site: str | None, reason: str, **ids: str) -> None:
     """Part two records that were linked by mistake."""
     from archive.services.facts_by_hand import FactsByHand, new_link
 

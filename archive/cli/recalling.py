@@ -14,7 +14,7 @@ from archive.cli.output import moment_text, print_json, print_pairs, progress_ba
 
 if TYPE_CHECKING:
     from archive.config import Settings
-    from archive.services.accounts import Account
+    from archive.services.people import Person
     from archive.services.recall import Recall, RecallStatus
     from archive.services.reports import Progress
 
@@ -27,7 +27,7 @@ _LOOK_SECONDS = 15.0
 @json_option
 @with_settings
 @acting_as("operator", "archivist", is_optional=True)
-def recall(settings: Settings, who: Account | None, studies: tuple[str, ...], is_waiting: bool, as_json: bool) -> None:
+def recall(settings: Settings, who: Person | None, studies: tuple[str, ...], is_waiting: bool, as_json: bool) -> None:
     """Ask for studies in cold storage to be thawed, with --as NAME; without it, only tell how far they are."""
     from archive.bootstrap_tiering import recall_of
     from archive.services.lock import share_home

@@ -14,7 +14,7 @@ from archive.cli.sites import site_of
 
 if TYPE_CHECKING:
     from archive.config import Settings
-    from archive.services.accounts import Account
+    from archive.services.people import Person
     from archive.services.remake import RemakeReport
 
 
@@ -35,7 +35,7 @@ class Scope(TypedDict):
 @acting_as("operator", "archivist", is_optional=True)
 def remake(
     settings: Settings,
-    who: Account | None,
+    who: Person | None,
     studies: tuple[str, ...],
     *,
     is_applied: bool,

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from archive.cli.options import json_option, offline, with_settings
-from archive.cli.output import moment_text, print_json, print_pairs, print_table, size_text
+from archive.cli.output import moment_text, print_json, print_pairs, print_table, seconds_text, size_text
 
 if TYPE_CHECKING:
     from archive.config import Settings
+    from archive.services.drops import DayCompared
     from archive.services.reports import AssociationSummary, StatusReport
+    from archive.services.slo import ProbeSummary
 
 
 @click.command("status")
@@ -41,6 +43,8 @@ def _print(report: StatusReport) -> None:
             **({"of that originals in grace": size_text(report.retired_bytes)} if report.retired_bytes else {}),
             "free": size_text(report.free_bytes),
             "in quarantine": report.quarantined,
+            **{f"fewer {drop.modality} of {drop.site}": _drop(drop) for drop in report.drops},
+            **{f"probe, {each.tier}, {each.site}": _probe(each) for each in report.probes},
             **{f"studies of {site}": count for site, count in report.studies_by_site.items()},
         }
     )
@@ -48,6 +52,17 @@ def _print(report: StatusReport) -> None:
         click.echo()
         header = ("started", "calling", "from", "outcome", "stored", "retrieved", "found", "refused")
         print_table([_row(association) for association in report.associations], header=header)
+
+
+def _drop(drop: DayCompared) -> str:
+    return f"{drop.got} on {drop.on}, {drop.expected:.0f} on the same weekdays before ({drop.change_percent:+.0f} %)"
+
+
+def _probe(summary: ProbeSummary) -> str:
+    if summary.first_ms is None or summary.whole_ms is None:
+        return f"{summary.failed} of {summary.probes} failed"
+    seconds = f"first image {seconds_text(summary.first_ms[1])}, series {seconds_text(summary.whole_ms[1])} (p95)"
+    return f"{seconds}, {summary.kept} of {summary.probes} in time"
 
 
 def _row(association: AssociationSummary) -> tuple[object, ...]:

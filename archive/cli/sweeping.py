@@ -20,7 +20,7 @@ from archive.cli.sites import site_of, sites_of
 if TYPE_CHECKING:
     from archive.config import Settings
     from archive.opening import Core
-    from archive.services.accounts import Account
+    from archive.services.people import Person
     from archive.services.sweep import RuleYear, SweepReport, Total, Wanted
 
 _SHOWN = 10
@@ -40,7 +40,7 @@ _PICTURES = (".svg", ".png")
 @json_option
 @with_settings
 @acting_as("operator", "archivist", is_optional=True)
-def sweep(settings: Settings, who: Account | None, as_json: bool, **options: Any) -> None:
+def sweep(settings: Settings, who: Person | None, as_json: bool, **options: Any) -> None:
     """Print what is due, by rule and year, what blocks and what changed; a dry run unless --apply."""
     from archive.services.sweep import Wanted
 
@@ -76,8 +76,8 @@ def _draw(report: SweepReport, file: Path, language: str) -> None:
     file.write_bytes(draw(forecast(report, language)))
 
 
-def _swept(core: Core, wanted: Wanted, who: Account | None, options: Mapping[str, Any]) -> SweepReport:
-    from archive.bootstrap import assessor_of
+def _swept(core: Core, wanted: Wanted, who: Person | None, options: Mapping[str, Any]) -> SweepReport:
+    from archive.bootstrap_disposal import assessor_of
     from archive.services.clock_trust import ClockTrust
     from archive.services.sweep import Sweeps
 

@@ -12,7 +12,7 @@ from archive.cli.output import print_json, print_pairs, size_text
 
 if TYPE_CHECKING:
     from archive.config import Settings
-    from archive.services.accounts import Account
+    from archive.services.people import Person
     from archive.services.seal import SealReport
     from archive.services.trim import TrimReport
 
@@ -28,7 +28,7 @@ def command() -> None:
 @json_option
 @with_settings
 @acting_as("operator", "archivist", is_optional=True)
-def seal(settings: Settings, who: Account | None, most: int | None, is_applied: bool, as_json: bool) -> None:
+def seal(settings: Settings, who: Person | None, most: int | None, is_applied: bool, as_json: bool) -> None:
     """Pack the studies that have been quiet; a dry run unless --apply, which takes --as NAME."""
     from archive.bootstrap_tiering import sealer_of
     from archive.opening import check_home
@@ -48,7 +48,7 @@ def seal(settings: Settings, who: Account | None, most: int | None, is_applied: 
 @json_option
 @with_settings
 @acting_as("operator", "archivist", is_optional=True)
-def trim(settings: Settings, who: Account | None, most: int | None, is_applied: bool, as_json: bool) -> None:
+def trim(settings: Settings, who: Person | None, most: int | None, is_applied: bool, as_json: bool) -> None:
     """Let received files go that a proven pack stands in for, after the grace period; a dry run unless --apply."""
     from archive.bootstrap_tiering import trimmer_of
     from archive.opening import check_home
@@ -73,7 +73,7 @@ command.add_command(jobs.jobs)
 command.add_command(jobs.retry)
 
 
-def _ask_for_name(who: Account | None, is_applied: bool) -> None:
+def _ask_for_name(who: Person | None, is_applied: bool) -> None:
     if is_applied and who is None:
         raise click.UsageError("--apply takes the account of an operator or an archivist: --as NAME")
 

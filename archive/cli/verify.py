@@ -14,7 +14,7 @@ from archive.errors import FixityError
 
 if TYPE_CHECKING:
     from archive.config import Settings
-    from archive.services.accounts import Account
+    from archive.services.people import Person
     from archive.services.reports import ColdVerifyReport, VerifyReport
 
 _PERCENT = click.FloatRange(min=0, min_open=True, max=100)
@@ -29,7 +29,7 @@ _SPEED = click.FloatRange(min=0)
 @json_option
 @with_settings
 @acting_as("operator", "archivist", is_optional=True)
-def command(settings: Settings, who: Account | None, repair: bool, as_json: bool, **wanted: Any) -> None:
+def command(settings: Settings, who: Person | None, repair: bool, as_json: bool, **wanted: Any) -> None:
     """Read all objects, hot and cold; compare their digests."""
     from archive.services.reports import VerifyWanted
 

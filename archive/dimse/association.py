@@ -58,12 +58,18 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end."""
+    """Who is at the other end; ``known_as`` when it is a part of the archive itself."""
 
     calling_ae_title: str
     called_ae_title: str
     address: str
     certificate_sha256: str | None = None
+    known_as: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return how the journal calls who asks: by the calling AE title, unless it is a part of ourselves."""
+        return self.known_as or self.calling_ae_title
 
 
 @dataclass(slots=True)

@@ -35,5 +35,5 @@ class GetHandler:
         try:
             deliver(Courier(self.retrieve, association, {dimse.PRIORITY: priority}), requester, instances)
         finally:
-            conclude(self.retrieve, requester, service="C-GET", destination=association.peer.calling_ae_title)
+            conclude(self.retrieve, requester, service="C-GET", destination=association.peer.name)
         requester.finish()

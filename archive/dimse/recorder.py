@@ -28,7 +28,7 @@ class AssociationRecorder:
         """Write one line of the association log."""
         peer, tally = association.peer, association.tally
         summary = AssociationSummary(
-            calling_ae_title=peer.calling_ae_title,
+            calling_ae_title=peer.name,
             called_ae_title=peer.called_ae_title,
             peer_address=peer.address,
             started_at=started_at,

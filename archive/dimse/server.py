@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from archive import logs
 from archive.clock import Clock
 from archive.config import DicomSettings
-from archive.dimse import acceptor
-from archive.dimse import command as dimse
+from archive.dimse import acceptor, command as dimse
 from archive.dimse.association import Association, Message, Peer, Released
 from archive.dimse.status import UNRECOGNIZED_OPERATION
 from archive.dimse.store import drain
@@ -88,7 +88,11 @@ class _Visits:
 
 
 class Server:
-    """The DICOM listeners: a plain one, and a TLS one when it is configured."""
+    """The DICOM listeners: a plain one, and a TLS one when it is configured.
+
+    ``own_titles``: calling AE titles, known to nobody else, of parts of the archive itself, and how the journal calls
+    them; they need not be known peers.
+    """
 
     def __init__(
         self,
@@ -98,12 +102,14 @@ class Server:
         recorder: Recorder,
         clock: Clock,
         tls: ssl.SSLContext | None,
+        own_titles: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._settings = settings
         self._handlers = handlers
         self._recorder = recorder
         self._clock = clock
         self._tls = tls
+        self._own_titles = own_titles
         self._visits = _Visits(settings.max_associations, settings.max_associations_per_peer)
         self._listeners: list[socket.socket] = []
         self._open: dict[Transport, threading.Thread] = {}
@@ -226,8 +232,9 @@ class Server:
             _log.warning("association_not_requested", reason=type(exc).__name__, exc_info=exc)
             _abort_quietly(transport, exc)
             return
-        peer = Peer(request.calling_ae_title, request.called_ae_title, address, certificate)
-        with logs.context(calling_ae_title=peer.calling_ae_title):
+        known_as = self._own_titles.get(request.calling_ae_title, "")
+        peer = Peer(request.calling_ae_title, request.called_ae_title, address, certificate, known_as)
+        with logs.context(calling_ae_title=peer.name):
             try:
                 self._enter(transport, request, peer)
             except AssociationRefused as exc:
@@ -237,7 +244,7 @@ class Server:
                 _log.warning("association_lost", reason=type(exc).__name__, exc_info=exc)
 
     def _enter(self, transport: Transport, request: acceptor.Request, peer: Peer) -> None:
-        refusal = acceptor.refusal_of(request, peer, self._settings)
+        refusal = None if peer.known_as else acceptor.refusal_of(request, peer, self._settings)
         if refusal is not None:
             acceptor.send_refusal(transport, refusal)
         if not self._visits.enter(peer):

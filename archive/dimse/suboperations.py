@@ -355,7 +355,7 @@ def deliver(courier: Courier, requester: Requester, instances: Sequence[StoredIn
     What is wrong with one object fails its sub-operation. Raises DestinationUnreachable when the association of the
     courier is lost, the object then under way accounted for; ProtocolError or Released when the requester's is.
     """
-    with courier.ahead(instances, by=requester.association.peer.calling_ae_title):
+    with courier.ahead(instances, by=requester.association.peer.name):
         _deliver(courier, requester, instances)
 
 
@@ -413,7 +413,7 @@ def conclude(retrieve: Retrieve, requester: Requester, *, service: str, destinat
     association.tally.bytes_out += requester.size_bytes
     retrieved = Retrieved(
         service=service,
-        requested_by=association.peer.calling_ae_title,
+        requested_by=association.peer.name,
         destination=destination,
         instances=requester.instances,
         completed=requester.completed,

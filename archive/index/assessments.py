@@ -126,6 +126,12 @@ _SET_ASIDE: Final = Statement(
     f"{_SELECT} WHERE reassess_on IS NOT NULL AND error IS NOT NULL AND (CAST(? AS TEXT) IS NULL OR site = ?) "
     "ORDER BY study_instance_uid LIMIT ?"
 )
+# Not by the index of sites: the one of what is blocked has all of it, in order, and is small.
+_CONTRADICTED: Final = (
+    "SELECT study_instance_uid FROM assessment WHERE blocked_by <> '' "
+    "AND (blocked_by = 'facts' OR REPLACE(blocked_by, ' facts', '') <> blocked_by) AND study_instance_uid > ? "
+    "AND site || '' IN (%s) ORDER BY study_instance_uid LIMIT {}"
+)
 _DUE: Final = Statement(
     f"{_SELECT} WHERE site = ? AND eligible_on <= ? AND (eligible_on, study_instance_uid) > (?, ?) "
     "AND blocked_by = '' AND is_stale = 0 AND error IS NULL ORDER BY eligible_on, study_instance_uid LIMIT ?"
@@ -225,6 +231,11 @@ def iter_groups(connection: Connection, as_of: str) -> Iterator[Group]:
 def set_aside(connection: Connection, site: str | None, limit: int) -> list[AssessmentRow]:
     """Return studies of a site, or of all, that could not be assessed, with the error of each."""
     return [AssessmentRow(*row) for row in _SET_ASIDE.rows(connection, (site, site, limit))]
+
+
+def contradicted(connection: Connection, sites: Collection[str], after_uid: str, limit: int) -> list[str]:
+    """Return the next studies of these sites whose facts contradict each other, in the order of their UIDs."""
+    return [uid for (uid,) in rows_in(connection, _CONTRADICTED.format(int(limit)), sites, after_uid)]
 
 
 def iter_due(connection: Connection, site: str, as_of: str, *, page: int) -> Iterator[list[AssessmentRow]]:

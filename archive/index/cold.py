@@ -155,6 +155,11 @@ _EVIDENCE: Final = Statement(
     "SELECT pack_key, series_instance_uid, made_at, body FROM evidence WHERE study_instance_uid = ? "
     "ORDER BY series_instance_uid, pack_key"
 )
+_NEWEST_EVIDENCE: Final = Statement(
+    "SELECT study_instance_uid, series_instance_uid, pack_key, made_at FROM evidence "
+    "ORDER BY made_at DESC, pack_key DESC LIMIT ? OFFSET ?"
+)
+_HAS_EVIDENCE: Final = Statement("SELECT 1 FROM evidence WHERE study_instance_uid = ? LIMIT 1")
 
 
 class Upload(NamedTuple):
@@ -265,6 +270,16 @@ def evidence_of(connection: Connection, study_instance_uid: str) -> list[Evidenc
     """Return the evidence of a study's packs, series by series."""
     rows = _EVIDENCE.rows(connection, (study_instance_uid,))
     return [Evidence(key, series, from_text(made_at), body) for key, series, made_at, body in rows]
+
+
+def has_evidence(connection: Connection, study_instance_uid: str) -> bool:
+    """Tell whether there is evidence of any pack of a study."""
+    return _HAS_EVIDENCE.one(connection, (study_instance_uid,)) is not None
+
+
+def newest_evidence(connection: Connection, limit: int, offset: int) -> list[tuple[str, str, str, str]]:
+    """Return (study, series, pack key, moment) of the evidence made last, newest first; without what it says."""
+    return [(row[0], row[1], row[2], row[3]) for row in _NEWEST_EVIDENCE.rows(connection, (limit, offset))]
 
 
 def _lossless_id(connection: Connection, key: str) -> int:

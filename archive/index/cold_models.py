@@ -84,6 +84,7 @@ evidence = Table(
 )
 """What proves a lossy series harmless, or says why it stayed lossless: canonical JSON."""
 Index(None, evidence.c.study_instance_uid)
+Index(None, evidence.c.made_at, evidence.c.pack_key)
 
 set_aside = Table(
     "set_aside",

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from archive.index.records import Event, from_text, to_text
 from archive.index.session import Connection
-from archive.index.statements import Row, Statement, insert_into
+from archive.index.statements import Row, Statement, insert_into, rows_in
 
 STATES: Final = ("waiting", "confirmed", "rejected")
 _PATIENTS_AT_ONCE: Final = 20_000
@@ -72,6 +72,7 @@ _DECIDE: Final = Statement(
 _SELECT: Final = f"SELECT id, {', '.join(_FOUND)}, found_at, state, decided_at, decided_by FROM death_candidate"
 _FIND: Final = Statement(f"{_SELECT} WHERE id = ?")
 _IN_STATE: Final = Statement(f"{_SELECT} WHERE state = ? ORDER BY id")
+_WAITING: Final = f"{_SELECT} WHERE state = 'waiting' AND id > ? AND site IN (%s) ORDER BY id LIMIT {{}}"
 _KNOWN: Final = Statement("SELECT 1 FROM death_candidate WHERE site = ? AND patient_id = ? AND reference = ?")
 _TRAITS: Final = (
     "SELECT DISTINCT patient.id, study.site, patient.patient_id, patient_name_key, patient_birth_date, "
@@ -118,6 +119,11 @@ def find(connection: Connection, number: int) -> DeathCandidate | None:
 def iter_in_state(connection: Connection, state: str) -> Iterator[DeathCandidate]:
     """Yield the candidates of one state in the order they were found."""
     return map(_candidate, _IN_STATE.rows(connection, (state,)))
+
+
+def waiting(connection: Connection, sites: Collection[str], after: int, limit: int) -> list[DeathCandidate]:
+    """Return the next candidates of these sites that wait for a person, in the order they were found."""
+    return [_candidate(row) for row in rows_in(connection, _WAITING.format(int(limit)), sites, after)]
 
 
 def known(connection: Connection, keys: Collection[CandidateKey]) -> set[CandidateKey]:

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, FromClause, select
+from sqlalchemy import ColumnElement, FromClause, Select, select
 
 from archive.errors import InvalidIdentifier
 from archive.index import successors
 from archive.index.derived import DERIVED, availability, derived_condition
 from archive.index.expressions import split_values, stream
-from archive.index.keys import KEYS, TABLES, UNIQUE_KEYS, Level
+from archive.index.keys import KEYS, TABLES, UNIQUE_KEYS, Level, Matching
 from archive.index.lossy_values import key_of
-from archive.index.matching import Condition, condition
+from archive.index.matching import Condition, condition, fuzzy_name
+from archive.index.models import study
 from archive.index.session import Connection
 
 SUPPORTED: Final = frozenset((*KEYS, *DERIVED, "InstanceAvailability"))
@@ -28,7 +29,9 @@ class Query:
     """A query: ``keys`` maps keyword to value as in the identifier ("" asks for the attribute and matches all).
 
     ``root`` is ``patient`` or ``study``, ``level`` PATIENT, STUDY, SERIES or IMAGE. A query that is not ``relational``
-    must carry the unique keys of the levels above. ``limit`` 0 means no limit.
+    must carry the unique keys of the levels above. ``limit`` 0 means no limit; ``offset`` skips answers, which means
+    something together with ``newest_first`` alone. ``sites``, unless empty, are the only ones whose studies there are.
+    ``is_fuzzy``: a name matches when each word of the value begins one of its words.
     """
 
     root: str
@@ -36,6 +39,10 @@ class Query:
     keys: Mapping[str, str]
     limit: int = 0
     relational: bool = False
+    offset: int = 0
+    sites: frozenset[str] = frozenset()
+    newest_first: bool = False
+    is_fuzzy: bool = False
 
 
 @dataclass(slots=True)
@@ -46,6 +53,11 @@ class _Plan:
     top: Level
     conditions: list[Condition]
     columns: dict[str, tuple[ColumnElement[Any], Callable[[Any], str]]]
+
+    @property
+    def rows(self) -> FromClause:
+        """Return the table of the level joined upwards as far as needed."""
+        return _joined_tables(self.level, self.top)
 
     def need(self, level: Level) -> None:
         self.top = min(self.top, level)
@@ -70,15 +82,22 @@ def run_query(connection: Connection, query: Query) -> Iterator[Mapping[str, str
     plan = _plan(_resolved(connection, query), connection.dialect.name)
     names = list(plan.columns)
     presents = [present for _, present in plan.columns.values()]
-    statement = (
-        select(*(column for column, _ in plan.columns.values()))
-        .select_from(_joined_tables(plan.level, plan.top))
-        .where(*plan.conditions)
-    )
-    if query.limit > 0:
-        statement = statement.limit(query.limit)
+    statement = select(*(column for column, _ in plan.columns.values())).select_from(plan.rows)
+    if query.newest_first:
+        key = TABLES[plan.level].c.id
+        # What is derived is worked out for the page alone, not for all that had to be sorted to find it.
+        page = _cut(select(key).select_from(plan.rows).where(*plan.conditions).order_by(key.desc()), query)
+        statement = statement.where(key.in_(page)).order_by(key.desc())
+    else:
+        statement = _cut(statement.where(*plan.conditions), query)
     for row in stream(connection, statement):
         yield {name: present(value) for name, present, value in zip(names, presents, row, strict=True)}
+
+
+def _cut(statement: Select[Any], query: Query) -> Select[Any]:
+    if query.limit > 0:
+        statement = statement.limit(query.limit)
+    return statement.offset(query.offset) if query.offset > 0 else statement
 
 
 def _resolved(connection: Connection, query: Query) -> Query:
@@ -109,10 +128,14 @@ def _plan(query: Query, dialect: str) -> _Plan:
     for keyword, value in query.keys.items():
         if keyword in plan.columns:
             continue
-        if keyword in KEYS and KEYS[keyword].level <= level:
+        if query.is_fuzzy and value and keyword in KEYS and KEYS[keyword].matching is Matching.NAME:
+            _add_fuzzy(plan, keyword, value, dialect)
+        elif keyword in KEYS and KEYS[keyword].level <= level:
             _add_key(plan, keyword, value, dialect)
         else:
             _add_derived(plan, keyword, value, dialect)
+    if query.sites:
+        plan.where(study.c.site.in_(sorted(query.sites)), Level.STUDY)
     return plan
 
 
@@ -132,6 +155,13 @@ def _add_key(plan: _Plan, keyword: str, value: str, dialect: str) -> None:
     key = key_of(keyword)
     plan.answer(keyword, key.level, key.column, _text)
     plan.where(condition(key, value, dialect), key.level)
+
+
+def _add_fuzzy(plan: _Plan, keyword: str, value: str, dialect: str) -> None:
+    key = key_of(keyword)
+    if key.level <= plan.level:
+        plan.answer(keyword, key.level, key.column, _text)
+        plan.where(fuzzy_name(key, value, dialect), key.level)
 
 
 def _add_derived(plan: _Plan, keyword: str, value: str, dialect: str) -> None:

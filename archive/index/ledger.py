@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from archive.index import accounts, death_candidates, disposal, hl7_messages, holds, patient_facts, sweeps
+from archive.index import accounts, death_candidates, disposal, hl7_messages, holds, passkeys, patient_facts, sweeps
 from archive.index.records import Event
 from archive.index.session import Connection
 from archive.index.statements import Statement, insert_into
@@ -44,6 +44,9 @@ APPLY: Final[Mapping[str, Apply]] = {
     "hl7_replayed": hl7_messages.apply_replayed,
     "account_set": accounts.apply_set,
     "account_disabled": accounts.apply_disabled,
+    "account_invited": passkeys.apply_invited,
+    "passkey_added": passkeys.apply_added,
+    "passkeys_removed": passkeys.apply_removed,
     "hold_placed": holds.apply_placed,
     "hold_reviewed": holds.apply_reviewed,
     "hold_lifted": holds.apply_lifted,
@@ -68,7 +71,7 @@ _MOVE: Final = insert_into(
 
 
 _PROJECTIONS: Final = (
-    *("hold_scope", "hold", "account"),
+    *("hold_scope", "hold", "account", "passkey", "invitation"),
     *("disposal_approval", "disposal_item", "disposal_list", "tombstone"),
     *(
         "death_candidate",

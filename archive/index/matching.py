@@ -31,6 +31,9 @@ _DATE: Final = re.compile(r"\d{4}(?:\d{2}(?:\d{2})?)?", re.ASCII)
 _LEGACY_DATE: Final = re.compile(r"(\d{4})\.(\d{2})\.(\d{2})", re.ASCII)
 _TIME: Final = re.compile(r"\d{2}(?:\d{2}(?:\d{2}(?:\.\d+)?)?)?", re.ASCII)
 _WHOLE_NUMBER: Final = re.compile(r"\+?\d+", re.ASCII)
+_WORDS: Final = re.compile(r"[^\s^=\\*?,'-]+")
+_BEFORE_A_WORD: Final = " ^=\\-'"
+_MOST_WORDS: Final = 8
 _BEYOND: Final = ":"
 """The character after 9: whatever digits follow, ``10:`` sorts after every time that begins with 10."""
 
@@ -50,6 +53,19 @@ def condition(key: Key, value: str, dialect: str) -> Condition | None:
     if key.matching is Matching.NAME:
         return _any_name(key, parts, dialect)
     return or_(*(_one(key, part, dialect) for part in parts))
+
+
+def fuzzy_name(key: Key, value: str, dialect: str) -> Condition | None:
+    """Return the condition that each word of ``value`` begins a word of a name, in any order (PS3.18 8.3.4.2)."""
+    words = _WORDS.findall(name_key(value))
+    if len(words) > _MOST_WORDS:
+        raise InvalidIdentifier(reason=f"{key.keyword} has more than {_MOST_WORDS} words")
+    wanted = [_begins_a_word(key.matched, word, dialect) for word in words]
+    return and_(*wanted) if wanted else None
+
+
+def _begins_a_word(text: Text, word: str, dialect: str) -> Condition:
+    return or_(starts_with(text, word), *(glob(text, f"*{before}{word}*", dialect) for before in _BEFORE_A_WORD))
 
 
 def _one(key: Key, part: str, dialect: str) -> Condition:

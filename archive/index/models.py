@@ -7,9 +7,9 @@ Ids of patients, studies and series are never used twice, not even on SQLite: wr
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, Table, UniqueConstraint
+from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, Table, UniqueConstraint, text
 
-from archive.index import cold_models, retention_models
+from archive.index import cold_models, identity_models, retention_models, watching_models
 from archive.index.columns import (
     BIG,
     TEXT,
@@ -24,7 +24,7 @@ from archive.index.columns import (
 )
 from archive.part10.attributes import INSTANCE, ISSUER_UNIVERSAL_ID, PATIENT, SERIES, STUDY, snake_case
 
-__all__ = ["cold_models", "key_column", "metadata", "retention_models"]
+__all__ = ["cold_models", "identity_models", "key_column", "metadata", "retention_models", "watching_models"]
 
 patient = Table(
     "patient",
@@ -167,6 +167,9 @@ audit = Table(
     digest_column("previous_hash"),
     digest_column("hash"),
 )
+
+_LOOKING = text("event IN ('viewed', 'retrieved', 'queried')")
+Index("ix_audit_looking", audit.c.sequence, sqlite_where=_LOOKING, postgresql_where=_LOOKING)
 
 landing_folder = Table(
     "landing_folder",

@@ -28,6 +28,7 @@ _FIND_COPIES: Final = Statement(
     "AND resolved_at IS NULL"
 )
 _OPEN: Final = Statement(f"{_SELECT} WHERE resolved_at IS NULL ORDER BY received_at, id")
+_OPEN_PAGE: Final = Statement(f"{_SELECT} WHERE resolved_at IS NULL ORDER BY received_at, id LIMIT ? OFFSET ?")
 _OF_UIDS: Final = f"{_SELECT} WHERE sop_instance_uid IN (%s)"
 _RESOLVE: Final = Statement("UPDATE quarantine SET resolved_at = ? WHERE key = ? AND resolved_at IS NULL")
 
@@ -53,6 +54,11 @@ def find_copies(connection: Connection, wanted: NewQuarantined) -> list[str]:
 def iter_open(connection: Connection) -> Iterator[Quarantined]:
     """Yield what waits for the operator, oldest first."""
     return map(_quarantined, _OPEN.rows(connection))
+
+
+def open_page(connection: Connection, limit: int, offset: int) -> list[Quarantined]:
+    """Return some of what waits for the operator, oldest first."""
+    return [_quarantined(row) for row in _OPEN_PAGE.rows(connection, (limit, offset))]
 
 
 def iter_of(connection: Connection, sop_instance_uids: Collection[str]) -> Iterator[Quarantined]:

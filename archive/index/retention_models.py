@@ -138,8 +138,17 @@ assessment = Table(
 )
 _STALE = assessment.c.is_stale == text("1")
 _AGAIN = assessment.c.reassess_on.is_not(None)
+_BLOCKED = assessment.c.blocked_by != text("''")
 Index(None, assessment.c.is_stale, assessment.c.study_instance_uid, sqlite_where=_STALE, postgresql_where=_STALE)
 Index(None, assessment.c.site, assessment.c.eligible_on)
+Index(
+    None,
+    assessment.c.study_instance_uid,
+    assessment.c.blocked_by,
+    assessment.c.site,
+    sqlite_where=_BLOCKED,
+    postgresql_where=_BLOCKED,
+)
 Index(None, assessment.c.lossless_until, assessment.c.study_instance_uid)
 Index(None, assessment.c.reassess_on, assessment.c.study_instance_uid, sqlite_where=_AGAIN, postgresql_where=_AGAIN)
 

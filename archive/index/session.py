@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy import exc as sa
+from sqlalchemy import Connection, Engine, create_engine, event, exc as sa, make_url
 from sqlalchemy.engine import URL
 
 from archive.errors import ArchiveError, IndexUnavailable

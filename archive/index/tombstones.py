@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from archive.errors import NoSuchStudy, StudyDestroyed
 from archive.index.records import from_text, to_text
 from archive.index.session import Connection
 from archive.index.statements import Row, Statement, insert_into, rows_in
@@ -51,6 +52,14 @@ def add(connection: Connection, stones: Iterable[Tombstone]) -> None:
 def iter_of(connection: Connection, uid: str) -> Iterator[Tombstone]:
     """Yield what was destroyed under a SOP or a Study Instance UID."""
     return map(_tombstone, _OF_UID.rows(connection, (uid, uid)))
+
+
+def why_not_here(connection: Connection, study_instance_uid: str) -> NoSuchStudy:
+    """Return the error for a study that is not here: whether it was destroyed, and on which list."""
+    stone = next(iter_of(connection, study_instance_uid), None)
+    if stone is None:
+        return NoSuchStudy(study_instance_uid=study_instance_uid)
+    return StudyDestroyed(study_instance_uid=study_instance_uid, list_id=stone.list_id)
 
 
 def find(connection: Connection, sop_instance_uid: str) -> Tombstone | None:

@@ -40,10 +40,15 @@ def parse_foreign(source: str | Path | BinaryIO) -> ForeignFile:
     with open(source, "rb") if isinstance(source, (str, Path)) else nullcontext(source) as file:
         file.seek(0)
         head = file.read(_HEAD_BYTES)
+    return parse_head(head, complete=len(head) < _HEAD_BYTES)
+
+
+def parse_head(head: bytes, *, complete: bool) -> ForeignFile:
+    """Return the same from the first bytes of a file, all of them if ``complete``; raise UnreadableDataset."""
     meta, offset = _read_meta(head, _meta_offset(head))
     dataset = head[offset:]
     transfer_syntax_uid = _transfer_syntax(dataset, meta.get(_TRANSFER_SYNTAX, ""))
-    values = _scan(dataset, transfer_syntax_uid, complete=len(head) < _HEAD_BYTES).values
+    values = _scan(dataset, transfer_syntax_uid, complete=complete).values
     sop_instance_uid = values.get("SOPInstanceUID") or meta.get(_SOP_INSTANCE, "")
     if not sop_instance_uid:
         raise UnreadableDataset(reason="not a DICOM file, or one without SOP Instance UID")

@@ -20,6 +20,7 @@ __all__ = [
     "Provenance",
     "StoredHeader",
     "build_header",
+    "outgoing_header",
     "parse_foreign",
     "parse_header",
 ]
@@ -79,6 +80,21 @@ def build_header(provenance: Provenance, *, dataset_sha256: bytes = bytes(32), d
             _element(0x0018, b"AE", _ascii(provenance.called_ae_title)),
             _element(0x0100, b"UI", PRIVATE_INFORMATION_CREATOR_UID.encode()),
             _element(0x0102, b"OB", _private_information(provenance, dataset_sha256, dataset_size)),
+        )
+    )
+    return _PREFIX + _element(0x0000, b"UL", struct.pack("<I", len(group))) + group
+
+
+def outgoing_header(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Return preamble, prefix and file meta group of an object that leaves: nothing of where it came from."""
+    group = b"".join(
+        (
+            _element(0x0001, b"OB", b"\x00\x01"),
+            _element(0x0002, b"UI", _ascii(sop_class_uid)),
+            _element(0x0003, b"UI", _ascii(sop_instance_uid)),
+            _element(0x0010, b"UI", _ascii(transfer_syntax_uid)),
+            _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+            _element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
         )
     )
     return _PREFIX + _element(0x0000, b"UL", struct.pack("<I", len(group))) + group

@@ -15,11 +15,13 @@ from datetime import date, datetime
 from typing import Final
 
 from archive.services.paper import Box, Column, Grid, Paper, Row, Section, clean, draw
-from retention_rules.approvals import ARCHIVES_OFFICER as _ARCHIVES
-from retention_rules.approvals import DIM_PHYSICIAN as _DIM
-from retention_rules.approvals import DIRECTOR as _DIRECTOR
-from retention_rules.approvals import PRACTITIONER as _PRACTITIONER
-from retention_rules.approvals import needed_offices
+from retention_rules.approvals import (
+    ARCHIVES_OFFICER as _ARCHIVES,
+    DIM_PHYSICIAN as _DIM,
+    DIRECTOR as _DIRECTOR,
+    PRACTITIONER as _PRACTITIONER,
+    needed_offices,
+)
 
 NOT_COUNTED: Final = frozenset({"refused", "sent_back", "cancelled"})
 """States of a line that is not, or no longer, to be destroyed."""

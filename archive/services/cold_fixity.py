@@ -18,7 +18,7 @@ from typing import Final
 from archive import logs
 from archive.audit import Body, Entry
 from archive.clock import Clock
-from archive.index import cold_packs, scrub
+from archive.index import cold_packs, marks, scrub
 from archive.index.instances import set_location_state
 from archive.index.scrub import ColdPack, PackCopy, Turn
 from archive.index.session import Connection
@@ -201,7 +201,11 @@ class ColdFixity:
             **{name: len(getattr(report, name)) for name in ("damaged", "missing", "not_read", "orphans", "unused")},
             "checked": report.checked,
         }
-        self.committer.record_synced(Entry(self.clock(), "verified", "drimbox", body))
+        now = self.clock()
+        self.committer.record_synced(
+            Entry(now, "verified", "drimbox", body),
+            work=lambda connection: marks.put(connection, marks.VERIFIED_COLD, now),
+        )
 
 
 class Proof:

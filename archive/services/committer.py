@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -19,7 +19,7 @@ from archive import logs
 from archive.audit import Entry, seal
 from archive.clock import monotonic
 from archive.errors import ArchiveError, IndexUnavailable
-from archive.index import journal
+from archive.index import arrivals, journal
 from archive.index.instances import AddOutcome, InstanceWriter
 from archive.index.records import NewInstance
 from archive.index.session import Connection, Database
@@ -33,6 +33,8 @@ _RETRY_SECONDS: Final = 1.0
 _MAX_BATCH: Final = 128
 _MAX_WAITING: Final = 512
 _QUIET_SECONDS: Final = 0.25
+IMPORT: Final = "IMPORT"
+"""The calling AE title of files that are imported."""
 _IDENTIFIERS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -72,6 +74,7 @@ class Committer:
         self._failure: IndexUnavailable | None = None
         self._stored_at = float("-inf")
         self._thread: threading.Thread | None = None
+        self._arrived: dict[tuple[str, str], tuple[int, int]] = {}
 
     # ---- handing in ----------------------------------------------------------------------------------------------
 
@@ -102,6 +105,15 @@ class Committer:
     def is_receiving(self) -> bool:
         """Tell whether objects are coming in, or came a moment ago."""
         return bool(self.arriving) or monotonic() - self._stored_at < _QUIET_SECONDS
+
+    @property
+    def waiting(self) -> int:
+        """Return how many jobs wait to be committed."""
+        return len(self._queue)
+
+    def arrived(self) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """Return instances and bytes by site and modality that came since the start; files that are imported do not."""
+        return dict(self._arrived)
 
     def store(self, instance: NewInstance, entry: Entry, settled: Callable[[], None]) -> None:
         """Hand in a durable object and return; ``settled`` is called once its row is committed.
@@ -218,7 +230,7 @@ class Committer:
     def _commit(self, batch: Sequence[_Job]) -> None:
         """Commit a batch; when the database refuses it, each job alone, so that one bad job fails alone."""
         try:
-            self._transact(batch)
+            counts = self._transact(batch)
         except IndexUnavailable as exc:
             self._writer.rolled_back()
             self._wait_for_index(batch, exc)
@@ -235,22 +247,28 @@ class Committer:
                 self._refused(batch[0], exc)
         else:
             self._writer.committed()
+            for (_, *stream), (number, size) in counts.items():
+                before = self._arrived.get((stream[0], stream[1]), (0, 0))
+                self._arrived[stream[0], stream[1]] = before[0] + number, before[1] + size
             self._is_dirty = not any(job.is_synced for job in batch)
             self._finish(batch)
 
-    def _transact(self, batch: Sequence[_Job]) -> None:
+    def _transact(self, batch: Sequence[_Job]) -> arrivals.Counts:
         # What SQLite committed unsynced outlives every process. PostgreSQL loses it when a process of its own dies,
         # while we go on and seal the folder: there every commit is synced, which nobody waits for.
         synced = self.database.dialect == "postgresql" or any(job.is_synced for job in batch)
         with self.database.write(synced=synced) as connection:
-            arrivals = [job for job in batch if job.instance is not None]
-            outcomes = self._writer.add(connection, [job.instance for job in arrivals if job.instance is not None])
-            for job, outcome in zip(arrivals, outcomes, strict=True):
+            arrived = [job for job in batch if job.instance is not None]
+            outcomes = self._writer.add(connection, [job.instance for job in arrived if job.instance is not None])
+            for job, outcome in zip(arrived, outcomes, strict=True):
                 job.outcome = outcome
+            counts = arrivals.counted(_sent_now(arrived))
+            arrivals.add(connection, counts)
             for job in batch:
                 if job.work is not None:
                     job.work(connection)
             append_entries(connection, [entry for job in batch for entry in _news(job)])
+        return counts
 
     def _wait_for_index(self, batch: Sequence[_Job], error: IndexUnavailable) -> None:
         """Fail all who wait, put the rest back at the head of the queue, and pause."""
@@ -310,6 +328,13 @@ class Committer:
 
 def _news(job: _Job) -> Sequence[Entry]:
     return job.entries if job.instance is None or job.outcome is AddOutcome.ADDED else ()
+
+
+def _sent_now(jobs: Sequence[_Job]) -> Iterator[NewInstance]:
+    """Yield what a modality has just sent: files that somebody imports say nothing about a day."""
+    for job in jobs:
+        if job.instance is not None and job.outcome is AddOutcome.ADDED and job.instance.calling_ae_title != IMPORT:
+            yield job.instance
 
 
 def bare(instance: NewInstance) -> NewInstance:

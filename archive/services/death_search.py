@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -149,6 +149,11 @@ class DeathSearch:
         """Return the candidates of a state: waiting, confirmed or rejected."""
         with self.ledger.database.read() as connection:
             return list(table.iter_in_state(connection, state))
+
+    def waiting(self, sites: Collection[str], after: int, limit: int) -> Sequence[DeathCandidate]:
+        """Return the next candidates of these sites that wait for a person, in the order they were found."""
+        with self.ledger.database.read() as connection:
+            return table.waiting(connection, sites, after, limit)
 
     def confirm(self, number: int, *, actor: str, sites: frozenset[str]) -> DeathCandidate:
         """Make a candidate a trusted death of its patient; also one that was rejected. Raises NoSuchFact."""

@@ -18,8 +18,7 @@ from typing import Any, Final
 from archive import logs
 from archive.audit import Body
 from archive.errors import ArchiveError, DisposalError, DisposalRefused
-from archive.index import cold, cold_packs, journal, packs, quarantine, successors, tombstones
-from archive.index import ledger as ledger_table
+from archive.index import cold, cold_packs, journal, ledger as ledger_table, packs, quarantine, successors, tombstones
 from archive.index.cold import Upload
 from archive.index.disposal import copies_in
 from archive.index.holds import blocking_holds
@@ -28,7 +27,6 @@ from archive.index.packs import PackRow, TrimRow
 from archive.index.records import Event, StoredInstance, to_text
 from archive.index.session import Connection, Database
 from archive.index.successors import Successor
-from archive.services.accounts import Account
 from archive.services.aside import HOT_PREFIX
 from archive.services.certificates import Signer, verify
 from archive.services.clock_trust import check_clock
@@ -37,6 +35,7 @@ from archive.services.disposal import Disposals, ListView, kept, number_of
 from archive.services.disposal_papers import rejection_notes
 from archive.services.landed import read_landed
 from archive.services.ledger import Draft
+from archive.services.people import Person
 from archive.services.remains import COLD, HOT, PACK, QUARANTINE, WHATEVER, Remain, Stores, why_it_stays
 from archive.services.reports import Progress
 from tiering.deletion import Deletion
@@ -106,14 +105,14 @@ class Destruction:
             list(back.items()),
         )
 
-    def destroy(self, list_id: str, *, who: Account, progress: Progress) -> Destroyed:
+    def destroy(self, list_id: str, *, who: Person, progress: Progress) -> Destroyed:
         """Destroy an approved list whose waiting is over, or go on where this stopped; it cannot be undone.
 
         Raises NoSuchList, DisposalRefused, NotAllowed, ClockNotTrusted, OSError for the ledger's own files.
         """
         list_id = number_of(list_id)
         view = self.disposals.show(list_id)
-        who.require(DESTROYERS, site=view.head.site)
+        who.require_role(DESTROYERS, site=view.head.site)
         report = Destroyed(list_id)
         event = self._strike(list_id, who, report) if view.head.state == "approved" else self._struck(view)
         if event is not None:
@@ -142,7 +141,7 @@ class Destruction:
 
     # ---- the act -------------------------------------------------------------------------------------------------
 
-    def _strike(self, list_id: str, who: Account, report: Destroyed) -> Event | None:
+    def _strike(self, list_id: str, who: Person, report: Destroyed) -> Event | None:
         """Take out of the index what may go; return the event that names its copies, None when nothing may."""
 
         def decide(connection: Connection) -> list[Draft]:
@@ -235,8 +234,8 @@ class Destruction:
     def _delete(self, event: Event, report: Destroyed, progress: Progress) -> None:
         """Delete every copy that the event names; what cannot be deleted is told and does not stop the rest."""
         list_id, studies = event.data["list_id"], event.data["studies"]
-        report.studies = len(studies)
-        report.instances = sum(1 for study in studies for _ in _instances(study))
+        report.studies, report.instances = len(studies), sum(1 for study in studies for _ in _instances(study))
+        report.left += self.stores.forget_studies(study["study_instance_uid"] for study in studies)
         copies = [copy for study in studies for copy in copies_in(study)]
         for done, copy in enumerate(copies, start=1):
             self._delete_copy(copy, f"list {list_id}", report)
@@ -285,9 +284,9 @@ class Destruction:
 
     # ---- what came back ------------------------------------------------------------------------------------------
 
-    def destroy_remains(self, remains: Sequence[Remain], *, who: Account, progress: Progress) -> Destroyed:
+    def destroy_remains(self, remains: Sequence[Remain], *, who: Person, progress: Progress) -> Destroyed:
         """Delete objects that were destroyed and lie there again, each unless somebody holds its study meanwhile."""
-        who.require(DESTROYERS)
+        who.require_role(DESTROYERS)
         report = Destroyed("remains")
 
         def decide(connection: Connection) -> list[Draft]:
@@ -313,7 +312,7 @@ class Destruction:
 
     # ---- certifying ----------------------------------------------------------------------------------------------
 
-    def _certify(self, event: Event, report: Destroyed, who: Account) -> None:
+    def _certify(self, event: Event, report: Destroyed, who: Person) -> None:
         """Sign that all copies are gone, in the ledger and in a file; the same again when that was done already."""
         list_id = report.list_id
 
@@ -335,7 +334,7 @@ class Destruction:
         for name, note in rejection_notes(event, self.ae_title):
             write_once(self.stores.disk, folder / name, note)
 
-    def _certified(self, connection: Connection, report: Destroyed, who: Account) -> Mapping[str, Any]:
+    def _certified(self, connection: Connection, report: Destroyed, who: Person) -> Mapping[str, Any]:
         view = self.disposals.view(connection, report.list_id)
         site = self.disposals.sites.get(view.head.site)
         sequence, digest = journal.head(connection)

@@ -16,15 +16,14 @@ from typing import Any, Final
 from archive.audit import Body
 from archive.config import Site
 from archive.errors import DisposalRefused, NoSuchList, NotAllowed, NothingDue
-from archive.index import assessments
-from archive.index import disposal as table
+from archive.index import assessments, disposal as table
 from archive.index.disposal import Approval, DisposalItem, DisposalList
 from archive.index.session import Connection
-from archive.services.accounts import Account
 from archive.services.assess import Assessor
 from archive.services.clock_trust import check_clock
 from archive.services.disposal_lines import difference, read_lines
 from archive.services.ledger import Draft, Ledger
+from archive.services.people import Permission, Person
 from archive.uids import parse_uid, shown
 from retention_rules.approvals import WITH_REFERENCE, missing_offices, needed_offices
 
@@ -95,9 +94,9 @@ class Disposals:
         with self.ledger.database.read() as connection:
             return self._gather(connection, site, most)
 
-    def propose(self, site: str, most: int = MOST_STUDIES, *, who: Account) -> Proposal:
+    def propose(self, site: str, most: int = MOST_STUDIES, *, who: Person) -> Proposal:
         """List what is due at a site, what has been due for longest first. Raises NothingDue, NotAllowed."""
-        who.require(("archivist",), site=site)
+        who.require(Permission.PROPOSE_DISPOSAL, site)
         made: list[Proposal] = []
 
         def decide(connection: Connection) -> list[Draft]:
@@ -142,7 +141,7 @@ class Disposals:
 
     # ---- deciding ------------------------------------------------------------------------------------------------
 
-    def approve(self, list_id: str, office: str, *, who: Account, reference: str | None = None) -> ListView:
+    def approve(self, list_id: str, office: str, *, who: Person, reference: str | None = None) -> ListView:
         """Sign for all that is still on a list, in one office; with the last signature the waiting begins.
 
         What changed since it was listed is sent back first. Raises NoSuchList, DisposalRefused, NotAllowed,
@@ -154,7 +153,7 @@ class Disposals:
             now = self.ledger.clock()
             check_clock(connection, now)
             view = self._view(connection, _head(connection, list_id))
-            who.require((office,), site=view.head.site)
+            who.require_role((office,), site=view.head.site)
             signed = self._checked(view, office, who, reference)
             back = self.changed(connection, view)
             drafts = [kept(list_id, "sent_back", back)] if back else []
@@ -169,7 +168,7 @@ class Disposals:
         self.ledger.act(who.name, decide)
         return self.show(list_id)
 
-    def _checked(self, view: ListView, office: str, who: Account, reference: str | None) -> str | None:
+    def _checked(self, view: ListView, office: str, who: Person, reference: str | None) -> str | None:
         """Return the reference as it is kept. Raises DisposalRefused, NotAllowed."""
         head = view.head
         if head.state != "listed":
@@ -191,7 +190,7 @@ class Disposals:
             )
         return text or None
 
-    def refuse(self, list_id: str, studies: Collection[str], reason: str, *, who: Account) -> ListView:
+    def refuse(self, list_id: str, studies: Collection[str], reason: str, *, who: Person) -> ListView:
         """Take studies off a list, at any time before it is destroyed; they stay in the archive.
 
         Raises NoSuchList, DisposalRefused, NotAllowed.
@@ -210,7 +209,7 @@ class Disposals:
         self.ledger.act(who.name, decide)
         return self.show(list_id)
 
-    def cancel(self, list_id: str, reason: str, *, who: Account) -> ListView:
+    def cancel(self, list_id: str, reason: str, *, who: Person) -> ListView:
         """End a list before it is destroyed; all its studies stay. Raises NoSuchList, DisposalRefused, NotAllowed."""
         list_id, text = number_of(list_id), _reason(list_id, reason)
 
@@ -221,10 +220,10 @@ class Disposals:
         self.ledger.act(who.name, decide)
         return self.show(list_id)
 
-    def _undecided(self, connection: Connection, list_id: str, who: Account) -> ListView:
+    def _undecided(self, connection: Connection, list_id: str, who: Person) -> ListView:
         """Return a list that nothing was destroyed of, for somebody who may keep its studies."""
         view = self._view(connection, _head(connection, list_id))
-        who.require(("archivist", *needed_offices(view.head.site_kind)), site=view.head.site)
+        who.require_role(("archivist", *needed_offices(view.head.site_kind)), site=view.head.site)
         if view.head.state not in ("listed", "approved"):
             raise DisposalRefused(list_id=list_id, reason=f"it is {view.head.state}")
         return view

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from archive.errors import MigrationRefused
 from archive.index import cold
@@ -27,6 +27,15 @@ class PackEvidence:
     body: Mapping[str, Any]
 
 
+class NewestEvidence(NamedTuple):
+    """A pack that evidence was made of; ``made_at`` as it is stored."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    pack_key: str
+    made_at: str
+
+
 @dataclass(frozen=True, slots=True)
 class EvidenceRoom:
     """Looks up evidence; the pictures lie in the cold packs themselves."""
@@ -41,6 +50,16 @@ class EvidenceRoom:
         if not rows:
             raise MigrationRefused(study=study_uid, reason="it has no evidence: none of it was made lossy, or tried")
         return [PackEvidence(row.pack_key, row.series_instance_uid, row.made_at, json.loads(row.body)) for row in rows]
+
+    def has(self, study_uid: str) -> bool:
+        """Tell whether a study has any."""
+        with self.committer.read() as connection:
+            return cold.has_evidence(connection, study_uid)
+
+    def newest(self, offset: int, limit: int) -> Sequence[NewestEvidence]:
+        """Return what was made last, newest first; without what it says."""
+        with self.committer.read() as connection:
+            return [NewestEvidence(*row) for row in cold.newest_evidence(connection, limit, offset)]
 
     def picture(self, pack_key: str) -> bytes | None:
         """Return the PNG that a lossy pack carries: original, cold copy, difference. Raises StoreError, PackError."""

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from archive.errors import NoSuchStudy, StudyDestroyed
 from archive.index import holds, patient_facts, tombstones
 from archive.index.holds import Hold
 from archive.index.patient_facts import PatientFact
-from archive.index.session import Connection
 from archive.services.assess import Assessor
 from archive.services.gathering import ASSUMPTIONS, gather
 from archive.uids import parse_uid
@@ -47,7 +45,7 @@ def explain_study(assessor: Assessor, study_instance_uid: str, *, as_of: date, l
     with assessor.database.read() as connection:
         found = gather(connection, [uid])
         if not found:
-            raise _not_here(connection, uid)
+            raise tombstones.why_not_here(connection, uid)
         gathered = found[0]
         judged = assessor.judge(gathered, as_of)
         facts = patient_facts.current(connection, gathered.site, gathered.patient_id) if gathered.patient_id else []
@@ -63,10 +61,3 @@ def explain_study(assessor: Assessor, study_instance_uid: str, *, as_of: date, l
         supposed=[ASSUMPTIONS[code][language] for code in gathered.assumptions],
         holds=[hold for hold in holding if hold is not None],
     )
-
-
-def _not_here(connection: Connection, uid: str) -> NoSuchStudy:
-    stone = next(tombstones.iter_of(connection, uid), None)
-    if stone is None:
-        return NoSuchStudy(study_instance_uid=uid)
-    return StudyDestroyed(study_instance_uid=uid, list_id=stone.list_id)

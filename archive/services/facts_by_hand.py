@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from archive.errors import InvalidFact, NoSuchFact
-from archive.index import gathering as index
-from archive.index import patient_facts
+from archive.index import gathering as index, patient_facts
 from archive.index.patient_facts import PatientFact
 from archive.index.session import Connection
 from archive.services.facts import NewFact, NewLink, changes, checked, link, unlink, withdrawal

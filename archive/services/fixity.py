@@ -19,7 +19,7 @@ from archive import logs
 from archive.audit import Entry
 from archive.clock import Clock
 from archive.errors import StorageFailed
-from archive.index import scrub
+from archive.index import marks, scrub
 from archive.index.instances import iter_locations, set_location_state
 from archive.index.records import LocatedCopy
 from archive.index.scrub import Turn
@@ -199,5 +199,9 @@ class _Run:
         """Journal the run."""
         report = VerifyReport(self.checked, tuple(self.damaged), tuple(self.missing), originals=self.originals)
         body = {"checked": self.checked, "damaged": len(self.damaged), "missing": len(self.missing)}
-        self.fixity.committer.record_synced(Entry(at=self.fixity.clock(), event="verified", actor="drimbox", body=body))
+        now = self.fixity.clock()
+        self.fixity.committer.record_synced(
+            Entry(at=now, event="verified", actor="drimbox", body=body),
+            work=lambda connection: marks.put(connection, marks.VERIFIED_HOT, now),
+        )
         return report

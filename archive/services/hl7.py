@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from archive.errors import ArchiveError, LedgerBroken, MessageNotFound, MessageRefused, Unavailable
-from archive.index import hl7_messages as table
-from archive.index import patient_facts
+from archive.index import hl7_messages as table, patient_facts
 from archive.index.hl7_messages import KeptMessage
 from archive.index.session import Connection, Database
 from archive.services import facts

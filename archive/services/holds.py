@@ -13,8 +13,7 @@ from typing import Final
 
 from archive.audit import Body
 from archive.errors import InvalidHold, InvalidIdentifier, NoSuchHold, NothingToHold, TooManyMatches
-from archive.index import gathering, patient_facts
-from archive.index import holds as table
+from archive.index import gathering, holds as table, patient_facts
 from archive.index.find import Query, narrows, run_query
 from archive.index.holds import Hold, Scope
 from archive.index.keys import KEYS, Level
@@ -35,6 +34,10 @@ _MATCHES_ANYTHING: Final = " *?-^="
 Sites = frozenset[str] | None
 """The sites whoever acts may act for; None: every one, also those that the settings have no more."""
 
+LIFTERS: Final = ("archivist", "dim_physician", "director", "practitioner")
+"""Who may lift a hold; whoever may place one may not always."""
+
+REVIEWERS: Final = ("operator", *LIFTERS)
 _KINDS: Final = ("hold_placed", "hold_reviewed", "hold_lifted")
 _DERIVED: Final = frozenset({"Modality", "ModalitiesInStudy", "SOPClassesInStudy"})
 """Keys that a study query matches and that are no column."""
@@ -140,6 +143,18 @@ class Holds:
             holds = [hold for hold in table.all_holds(connection) if with_lifted or hold.lifted_at is None]
             return [self._view(connection, hold) for hold in holds]
 
+    def page(self, sites: Sites, offset: int, limit: int, *, with_lifted: bool) -> tuple[Sequence[HoldView], bool]:
+        """Return holds of these sites, the newest first, and whether there are more behind them."""
+        with self.ledger.database.read() as connection:
+            found = [
+                hold
+                for hold in reversed(table.all_holds(connection))
+                if (with_lifted or hold.lifted_at is None)
+                and (sites is None or _is_for(sites, *_sites_of(connection, hold.hold_id)))
+            ]
+            views = [self._view(connection, hold) for hold in found[offset : offset + limit]]
+        return views, len(found) > offset + limit
+
     def show(self, hold_id: str) -> HoldView:
         """Return a hold, lifted or not. Raises NoSuchHold."""
         hold_id = _number(hold_id)
@@ -222,6 +237,10 @@ def _number(hold_id: str) -> str:
 
 def _is_for(sites: Sites, *of: str) -> bool:
     return sites is None or sites.issuperset(of)
+
+
+def _sites_of(connection: Connection, hold_id: str) -> list[str]:
+    return [scope.site for scope in table.scopes(connection, hold_id)]
 
 
 def _studies(connection: Connection, wanted: NewHold, sites: Sites) -> list[Scope]:

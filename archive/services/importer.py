@@ -19,12 +19,12 @@ from archive.clock import Clock
 from archive.errors import ConflictingInstance, IngestError, InvalidUid, UnreadableDataset
 from archive.part10.foreign import ForeignFile, claims_part10, parse_foreign
 from archive.services.arrival import Arrival
-from archive.services.committer import Committer
+from archive.services.committer import IMPORT, Committer
 from archive.services.ingest import Ingest, Outcome, Reception
 from archive.services.quarantine import reason_of
 from archive.services.reports import ImportReport, Progress
 
-CALLING_AE_TITLE: Final = "IMPORT"
+CALLING_AE_TITLE: Final = IMPORT
 _MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 _log = logs.get(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import errno
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
@@ -33,7 +33,10 @@ from archive.part10.scan import scan_header
 from archive.services.arrival import CHUNK_BYTES, Arrival, ChunkPool, check_identity, new_instance, stored_entry
 from archive.services.committer import Committer
 from archive.services.quarantine import Quarantine
+from archive.services.tracing import NO_TRACES, Traces
 from tiering.landing import LandingArea, LandingFolder
+
+StudyCheck = Callable[[str], None]
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MIB: Final = 1024 * 1024
@@ -57,19 +60,23 @@ class Ingest:
     clock: Clock
     min_free_bytes: int
     pool: ChunkPool = field(default_factory=ChunkPool)
+    traces: Traces = NO_TRACES
     _low: threading.Event = field(default_factory=threading.Event)
     _is_closed: bool = False
     _busy: set[str] = field(default_factory=set)
     _busy_changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def begin(self, arrival: Arrival) -> Reception:
-        """Open a reception; raise StorageFull, StorageFailed or IndexUnavailable before a byte is taken."""
+    def begin(self, arrival: Arrival, *, check: StudyCheck | None = None) -> Reception:
+        """Open a reception; raise StorageFull, StorageFailed or IndexUnavailable before a byte is taken.
+
+        ``check`` is given the Study Instance UID once it is read, and may raise: then nothing is stored.
+        """
         self.committer.check()
         provenance = arrival.provenance(self.clock())
         with disk_errors(self.min_free_bytes):
             if not self.landing.has_room(self.min_free_bytes):
                 raise StorageFull(floor_mib=self.min_free_bytes // _MIB)
-            reception = Reception(self, provenance)
+            reception = Reception(self, provenance, check)
         if self.landing.is_low:
             self._low.set()
         return reception
@@ -141,8 +148,9 @@ class Reception:
     transfer (the peer is owed an answer, not an abort): the rest is received and dropped, ``commit`` raises.
     """
 
-    def __init__(self, ingest: Ingest, provenance: Provenance) -> None:
+    def __init__(self, ingest: Ingest, provenance: Provenance, check: StudyCheck | None = None) -> None:
         self._ingest = ingest
+        self._check = check
         self._provenance = provenance
         self._blank = build_header(provenance)
         self._chunk: memoryview | None = ingest.pool.take()
@@ -150,6 +158,9 @@ class Reception:
         self.room = self._file.room
         self.filled = self._file.filled
         ingest.committer.arriving.add(self)
+        sop_class, syntax = provenance.sop_class_uid, provenance.transfer_syntax_uid
+        self._span = ingest.traces.begin("ingest", sop_class=sop_class, transfer_syntax=syntax, site=provenance.site)
+        self.study_instance_uid = self.series_instance_uid = ""
 
     def commit(self) -> Outcome:
         """Make the object durable, index it, and say how; raise what the sender must hear.
@@ -159,7 +170,15 @@ class Reception:
         """
         try:
             with disk_errors(self._ingest.min_free_bytes):
-                return self._decide()
+                outcome = self._decide()
+        except BaseException as exc:
+            self._span.end(type(exc).__name__)
+            raise
+        else:
+            self._span.note("outcome", outcome.value)
+            self._span.note("size_bytes", self._file.size_bytes)
+            self._span.end()
+            return outcome
         finally:
             self.abandon()
 
@@ -184,6 +203,10 @@ class Reception:
         if "cut" in header.flags:
             raise UnreadableDataset(reason="it ends before its pixel data do")
         check_identity(header, self._provenance)
+        if self._check is not None:
+            self._check(header.values["StudyInstanceUID"])
+        self.study_instance_uid = header.values["StudyInstanceUID"]
+        self.series_instance_uid = header.values["SeriesInstanceUID"]
         return header
 
     def _store(self, header: InstanceHeader, uid: str) -> Outcome:
@@ -237,6 +260,7 @@ class Reception:
             self._file.close()
             self._ingest.pool.give_back(self._chunk)
             self._chunk = None
+            self._span.end("abandoned")
 
 
 @contextmanager

@@ -122,3 +122,9 @@ def iter_quarantine(database: Database) -> Iterator[Quarantined]:
     """Yield what is in quarantine and not yet resolved, oldest first."""
     with database.read() as connection:
         yield from table.iter_open(connection)
+
+
+def quarantine_page(database: Database, offset: int, limit: int) -> list[Quarantined]:
+    """Return some of what is in quarantine and not yet resolved, oldest first."""
+    with database.read() as connection:
+        return table.open_page(connection, limit, offset)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -20,14 +20,14 @@ from archive import logs
 from archive.audit import Entry
 from archive.clock import Clock
 from archive.errors import ArchiveError, FixityError, IndexUnavailable, IngestError, InvalidUid, RebuildRefused
-from archive.index import folders, packs, quarantine, reset
+from archive.index import arrivals, folders, packs, quarantine, reset
 from archive.index.instances import AddOutcome, InstanceWriter
 from archive.index.records import NewInstance
 from archive.index.session import Connection, Database, IndexRefused
 from archive.services import aside
 from archive.services.adopt import CONFLICT, DESTROYED
 from archive.services.cold_adopt import ColdAdopt, Index
-from archive.services.committer import append_entries, bare
+from archive.services.committer import IMPORT, append_entries, bare
 from archive.services.landed import read_landed
 from archive.services.ledger import LedgerFiles
 from archive.services.packed import attach_pack, read_pack
@@ -41,6 +41,7 @@ from tiering.stores.base import ObjectStore
 _SQLITE: Final = "sqlite:///"
 _PAGE: Final = 256
 _WORKERS: Final = 2
+_ARRIVALS_KEPT: Final = timedelta(weeks=14)
 _log = logs.get(__name__)
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
@@ -284,9 +285,10 @@ class _Filling:
     def finish(self) -> RebuildReport:
         """Journal the rebuild and return what came of it."""
         body = {"instances": self.instances, "quarantined": self.quarantined, "problems": len(self.problems)}
-        entry = Entry(at=self.rebuild.clock(), event="rebuilt", actor="drimbox", body=body)
+        now = self.rebuild.clock()
         with self.transaction() as connection:
-            append_entries(connection, [entry])
+            arrivals.recount(connection, now - _ARRIVALS_KEPT, IMPORT)
+            append_entries(connection, [Entry(at=now, event="rebuilt", actor="drimbox", body=body)])
         return RebuildReport(self.instances, self.quarantined, tuple(self.problems))
 
 

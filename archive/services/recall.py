@@ -147,6 +147,22 @@ class Recall:
         since = timedelta() if asked is None else self.clock() - asked.requested_at
         return max(self.time.shortest - since, timedelta())
 
+    def check_all(self, pack_keys: Collection[str], *, by: str) -> None:
+        """Ask for those of these packs that have to thaw; raise NotReadableYet when there are any, ColdStoreDown.
+
+        Where no class of storage has to thaw nothing is asked.
+        """
+        frozen = [key for key in pack_keys if not self.is_readable(key)] if self.time is not None else []
+        if frozen:
+            self.request_packs(frozen, by=by)
+            raise self.not_yet(frozen)
+
+    def not_yet(self, pack_keys: Collection[str]) -> NotReadableYet:
+        """Return the error for packs whose thaw was asked for, with the seconds that it takes at least by estimate."""
+        waits = [wait.total_seconds() for wait in map(self.expectation, pack_keys) if wait is not None]
+        reason = "a thaw was asked for" + ("" if self.time is None else f", {self.time.words}")
+        return NotReadableYet(reason=reason, retry_after_seconds=int(max(waits, default=0)) or None)
+
     # ---- asking ------------------------------------------------------------------------------------------------------
 
     def _packs(self, study_instance_uid: str, *, for_rollback: bool) -> list[ColdPack]:
@@ -222,13 +238,13 @@ class Patience:
     by: str
     monotonic: Callable[[], float] = monotonic
     sleep: Callable[[float], object] = Event().wait
-    _given_up: dict[str, str] = field(default_factory=dict)
+    _given_up: dict[str, NotReadableYet] = field(default_factory=dict)
     _until: float | None = None
 
     def check(self, pack_key: str) -> None:
         """Raise NotReadableYet for a pack that was waited for long enough."""
         if pack_key in self._given_up:
-            raise NotReadableYet(reason=self._given_up[pack_key])
+            raise self._given_up[pack_key]
 
     def wait_for(self, pack_key: str) -> None:
         """Return when a pack can be read. Raises NotReadableYet when that takes too long, ColdStoreDown."""
@@ -245,8 +261,7 @@ class Patience:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _give_up(self, pack_key: str) -> None:
-        time = self.recall.time
-        self._given_up[pack_key] = "a thaw was asked for" + ("" if time is None else f", {time.words}")
+        self._given_up[pack_key] = self.recall.not_yet([pack_key])
         self.check(pack_key)
 
 

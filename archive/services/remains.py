@@ -7,7 +7,7 @@ tombstones stand, but their bytes are there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,6 +45,8 @@ WHATEVER: Final = "whatever lies there"
 HOT: Final = "hot"
 QUARANTINE: Final = "quarantine"
 PACK: Final = "pack"
+METADATA: Final = "metadata"
+"""The folder, inside that of the read cache, with what ``series_metadata`` keeps."""
 _HEAD_BYTES: Final = 64 * 1024
 _PAGE: Final = 1000
 _KEY_PARTS: Final = 4  # site, study, series, pack
@@ -56,7 +58,7 @@ class Stores:
 
     ``roots``: the folders of HOT, PACK and QUARANTINE. ``cold``: the store behind COLD, None in an archive without
     one; ``cold_holds``: how that store is told to keep an object, None where it cannot. ``cache``: the folder where
-    parts of cold packs lie that were read lately; they go with their pack.
+    parts of cold packs lie that were read lately, which go with their pack, and the metadata of series.
     """
 
     disk: Disk
@@ -87,6 +89,18 @@ class Stores:
                 return Deletion.GONE
             warrant = replace(warrant, generation=found.generation)
         return cold.delete(warrant, accept_damaged=accept_damaged)
+
+    def forget_studies(self, study_instance_uids: Iterable[str]) -> list[tuple[str, str]]:
+        """Take away what is kept of studies to be told faster; return what may still be there, and why."""
+        if self.cache is None:
+            return []
+        left = []
+        for study in study_instance_uids:
+            try:
+                forget_pack(self.cache / METADATA, study)
+            except OSError as exc:
+                left.append((f"{METADATA}/{study}", exc.strerror or type(exc).__name__))
+        return left
 
     def get_cold(self) -> ObjectStore:
         """Return the cold store. Raises StoreUnavailable in an archive without one."""

@@ -12,6 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from archive.services.drops import DayCompared
+from archive.services.slo import ProbeSummary
+
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on; a total of 0 means it is not known yet."""
 
@@ -38,7 +41,9 @@ class AssociationSummary:
 class StatusReport:
     """What is stored, how much room it takes and what happened last (latest association first).
 
-    ``retired_bytes``: what of that are the originals of lossy copies, until their grace is over.
+    ``retired_bytes``: what of that are the originals of lossy copies, until their grace is over. ``drops``:
+    where far fewer images came today or yesterday than on the same weekdays before. ``probes``: what asking ourselves
+    took in the last days.
     """
 
     home: str
@@ -55,6 +60,8 @@ class StatusReport:
     associations: Sequence[AssociationSummary]
     cold_bytes: int = 0
     retired_bytes: int = 0
+    drops: Sequence[DayCompared] = ()
+    probes: Sequence[ProbeSummary] = ()
 
 
 @dataclass(frozen=True, slots=True)

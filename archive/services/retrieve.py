@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, Final, Literal
 
 from archive import logs, uids
-from archive.audit import Entry
+from archive.audit import Body, Entry
 from archive.clock import Clock
 from archive.errors import (
     ArchiveError,
@@ -30,6 +31,7 @@ from archive.index.session import Connection
 from archive.services.cold_reader import ColdReader, Wanted
 from archive.services.committer import Committer
 from archive.services.copies import file_of
+from archive.services.measuring import COLD, HOT, PROBE, Meter, Timing
 from archive.services.recall import Patience, Recall
 from tiering.errors import TieringError
 from tiering.transcode import can_convert, convert
@@ -107,12 +109,18 @@ class StoredObject:
 
 
 class ObjectBytes:
-    """The bytes of one data set, open for reading at any position; close it."""
+    """The bytes of one data set, open for reading at any position; close it.
 
-    def __init__(self, file: IO[bytes], *, key: str, offset: int, size_bytes: int) -> None:
+    ``given`` is called then, once, unless reading failed.
+    """
+
+    def __init__(
+        self, file: IO[bytes], *, key: str, offset: int, size_bytes: int, given: Callable[[], None] | None = None
+    ) -> None:
         self._file = file
         self._key = key
         self._offset = offset
+        self._given = given
         self.size_bytes = size_bytes
 
     def read_into(self, view: memoryview, position: int) -> None:
@@ -122,19 +130,31 @@ class ObjectBytes:
             while got < len(view):
                 count = os.preadv(self._file.fileno(), [view[got:]], self._offset + position + got)
                 if count == 0:
+                    self._given = None
                     raise FixityError(key=self._key, reason="the file is shorter than what was stored")
                 got += count
         except OSError as exc:
+            self._given = None
             raise FixityError(key=self._key, reason=_words(exc)) from exc
+
+    def as_file(self) -> BinaryIO:
+        """Return a buffered file of the bytes alone, to be closed as well. Raises OSError."""
+        return open_window(self._file.fileno(), offset=self._offset, length=self.size_bytes)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        given, self._given = self._given, None
+        if given is not None:
+            given()
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """What one retrieve came to, for the journal; ``remaining``: neither sent nor tried."""
+    """What one retrieve came to, for the journal; ``remaining``: neither sent nor tried.
+
+    ``visit``: what else is known of who asked and why.
+    """
 
     service: str
     requested_by: str
@@ -144,6 +164,7 @@ class Retrieved:
     failed: int
     warning: int
     remaining: int
+    visit: Body = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +172,8 @@ class Retrieve:
     """The way out, shared by C-GET, C-MOVE and whatever comes later.
 
     ``scratch`` is the folder in which converted objects lie, without a name, while they are given. ``cold`` reads what
-    is in the cold store, ``recall`` asks for thaws, ``patience`` is that of one retrieve (``ahead``).
+    is in the cold store, ``recall`` asks for thaws, ``patience`` is that of one retrieve (``ahead``), and so is its
+    ``timing`` by the ``meter``.
     """
 
     committer: Committer
@@ -161,6 +183,8 @@ class Retrieve:
     cold: ColdReader | None = None
     recall: Recall | None = None
     patience: Patience | None = None
+    meter: Meter | None = None
+    timing: Timing | None = None
 
     def find(self, selection: Selection) -> list[StoredInstance]:
         """Return the instances selected, by series and instance number; raise IndexUnavailable."""
@@ -194,6 +218,8 @@ class Retrieve:
             else:
                 is_opened = True
                 yield stored
+        if not is_opened and self.timing is not None:
+            self.timing.failed(COLD if all(location.tier == COLD for location in instance.copies) else HOT)
         problem = next((each for each in problems if each.retryable), next(iter(problems), None))
         if problem is not None and (problem.retryable or not is_opened):
             raise problem
@@ -249,8 +275,24 @@ class Retrieve:
     def ahead(self, instances: Iterable[StoredInstance], *, by: str) -> Iterator[Retrieve]:
         """Lend a way out that fetches what is cold of these ahead of ``open``, in this order, in somebody's name.
 
-        It asks for a thaw of what has to thaw, and waits for that a little. Nothing is fetched after the block.
+        It asks for a thaw of what has to thaw, and waits for that a little. Nothing is fetched after the block. What
+        it takes until the first is given and until the end of the block is measured, unless the block raises.
         """
+        timing = None if self.meter is None or by == PROBE else self.meter.begin()
+        if timing is None:
+            with self._fetching(instances, by) as retrieve:
+                yield retrieve
+            return
+        try:
+            with replace(self, timing=timing)._fetching(instances, by) as retrieve:
+                yield retrieve
+        except BaseException as exc:
+            timing.left(type(exc).__name__)
+            raise
+        timing.over()
+
+    @contextmanager
+    def _fetching(self, instances: Iterable[StoredInstance], by: str) -> Iterator[Retrieve]:
         if self.cold is None:
             yield self
             return
@@ -267,11 +309,12 @@ class Retrieve:
             file: IO[bytes] = stored.file or open(stored.path, "rb", buffering=0)  # noqa: SIM115  the caller closes it
         except OSError as exc:
             raise FixityError(key=stored.key, reason=_words(exc)) from exc
-        return ObjectBytes(file, key=stored.key, offset=stored.dataset_offset, size_bytes=stored.dataset_size)
+        offset, size = stored.dataset_offset, stored.dataset_size
+        return ObjectBytes(file, key=stored.key, offset=offset, size_bytes=size, given=self._note_of(stored))
 
     def convert(self, stored: StoredObject, transfer_syntax_uid: str) -> ObjectBytes:
         """Return the data set in another transfer syntax, from a file without a name; raise RetrieveError."""
-        with _conversion_errors():
+        with conversion_errors():
             target = tempfile.TemporaryFile(dir=self.scratch)  # noqa: SIM115  the caller closes it
             try:
                 size = _convert(stored, transfer_syntax_uid, target)
@@ -281,12 +324,19 @@ class Retrieve:
             finally:
                 if stored.file is not None:
                     stored.file.close()
-        return ObjectBytes(target, key=stored.key, offset=0, size_bytes=size)
+        return ObjectBytes(target, key=stored.key, offset=0, size_bytes=size, given=self._note_of(stored))
 
-    def record(self, retrieved: Retrieved) -> None:
-        """Journal one retrieve: studies, counts, destination. Raises IndexUnavailable."""
+    def _note_of(self, stored: StoredObject) -> Callable[[], None] | None:
+        return None if self.timing is None else partial(self.timing.given, HOT if stored.file is None else COLD)
+
+    def record(self, retrieved: Retrieved, *, wait: bool = True) -> None:
+        """Journal one retrieve: studies, counts, destination. Raises IndexUnavailable.
+
+        Without ``wait`` it is written with what comes next: hundreds a second must not keep the committer from ingest.
+        """
         studies = dict.fromkeys(instance.study_instance_uid for instance in retrieved.instances)
-        self.committer.record(
+        write = self.committer.record if wait else self.committer.post
+        write(
             Entry(
                 at=self.clock(),
                 event="retrieved",
@@ -300,6 +350,7 @@ class Retrieve:
                     "failed": retrieved.failed,
                     "warning": retrieved.warning,
                     "remaining": retrieved.remaining,
+                    **retrieved.visit,
                 },
             )
         )
@@ -367,7 +418,7 @@ def _convert(stored: StoredObject, transfer_syntax_uid: str, target: BinaryIO) -
 
 
 @contextmanager
-def _conversion_errors() -> Iterator[None]:
+def conversion_errors() -> Iterator[None]:
     """Turn what the conversion and its files raise into what the requester hears."""
     try:
         yield

@@ -6,10 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from archive.clock import Clock
 from archive.index import associations
 from archive.index.session import Database
 from archive.index.totals import totals
+from archive.services.arrival_watch import ArrivalWatch
 from archive.services.reports import AssociationSummary, StatusReport
+from archive.services.slo import ProbeHistory
 from tiering.disk import Disk
 
 LAST_ASSOCIATIONS: Final = 10
@@ -24,9 +27,12 @@ class Status:
     home: Path
     hot_root: Path
     shown_url: str
+    arrivals: ArrivalWatch
+    clock: Clock
 
     def report(self) -> StatusReport:
         """Return counts, sizes and the last associations as of now. Raises IndexUnavailable."""
+        now = self.clock()
         with self.database.read() as connection:
             held = totals(connection)
             last = associations.latest(connection, limit=LAST_ASSOCIATIONS)
@@ -45,4 +51,6 @@ class Status:
             associations=[AssociationSummary(**asdict(summary)) for summary in last],
             cold_bytes=held.cold_bytes,
             retired_bytes=held.retired_bytes,
+            drops=self.arrivals.drops(now),
+            probes=ProbeHistory(self.database).summaries(now),
         )

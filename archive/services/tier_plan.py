@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final
 
-from archive.index import disposal
-from archive.index import tiering as table
+from archive.index import disposal, tiering as table
 from archive.index.session import Connection
 from archive.index.tiering import PlannedPack, PlannedStudy
 from archive.services.committer import Committer

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from archive.config import load_settings
+from archive.services.viewer_files import PACKAGE, VERSION
 from tests.acceptance.test_docs import ROOT, fault, read
 
 DOCKERFILE = read(ROOT / "docker/Dockerfile")
@@ -134,10 +135,19 @@ def test_what_the_image_runs_exists(instruction: str) -> None:
 
 
 def test_the_image_is_slim_and_runs_as_an_ordinary_user() -> None:
-    """Both stages start from the slim image; the last one copies nothing but the installed archive."""
-    assert [line.split()[0] for line in instructions("FROM")] == ["python:3.11-slim"] * 2
+    """Both stages of the archive start from the slim image; the last copies nothing but the installed archive."""
+    assert [line.split()[0] for line in instructions("FROM")] == ["debian:bookworm-slim"] + ["python:3.11-slim"] * 2
     assert instructions("USER", last_stage()) == ["drimbox"]
     assert instructions("COPY", last_stage()) == ["--from=build /opt/drimbox /opt/drimbox"]
+
+
+def test_the_image_brings_the_viewer_that_the_archive_knows() -> None:
+    """The image fetches the very version that ``drimbox viewer install`` takes, and the archive finds it there."""
+    (fetched,) = [line for line in instructions("RUN") if line.startswith("npm pack")]
+    assert fetched.split()[-1] == f"{PACKAGE}@{VERSION}"
+    (installed,) = [line for line in instructions("RUN") if "viewer install" in line]
+    folder = installed.split()[0]
+    assert f" {folder}" in "".join(instructions("ENV", last_stage()))
 
 
 def test_every_version_in_the_image_is_pinned() -> None:
@@ -152,7 +162,8 @@ def test_every_version_in_the_image_is_pinned() -> None:
 def test_what_the_image_needs_is_in_the_context() -> None:
     """.dockerignore lets in exactly what the Dockerfile copies, and all of it exists."""
     first = DOCKERFILE.rpartition("\nFROM ")[0]
-    copied = {name for line in instructions("COPY", first) for name in line.split()[:-1]}
+    from_context = (line for line in instructions("COPY", first) if not line.startswith("--from="))
+    copied = {name for line in from_context for name in line.split()[:-1]}
     lines = read(ROOT / ".dockerignore").split()
     assert lines[0] == "*"
     assert {line[1:] for line in lines if line.startswith("!")} == copied

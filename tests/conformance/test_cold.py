@@ -32,12 +32,12 @@ enabled = {lossy}
 """
 
 
-def write_study(folder: Path, slices: int = 6) -> dict[str, Dataset]:
-    """Write a CT of 2020 with noise as files; return the data sets by UID."""
+def write_study(folder: Path, slices: int = 6, *, study: int = 1, on: str = "20200302") -> dict[str, Dataset]:
+    """Write a CT with noise, of 2020 unless it is of another day, as files; return the data sets by UID."""
     folder.mkdir()
     written = {}
     for number in range(1, slices + 1):
-        ds = changed(ct_dataset(number, study=1), {"StudyDate": "20200302", "PatientBirthDate": "19500714"})
+        ds = changed(ct_dataset(number, study=study), {"StudyDate": on, "PatientBirthDate": "19500714"})
         samples = slice_of(number)
         ds.Rows, ds.Columns = samples.shape
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 1

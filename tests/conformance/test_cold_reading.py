@@ -90,7 +90,8 @@ class Hospital:
     def empty_cache(self) -> None:
         """Take the entries of the read cache away, which anybody may at any time."""
         for path in (self.archive.home / "cache").iterdir():
-            path.unlink()
+            if path.is_file():
+                path.unlink()
 
     def is_same(self, got: Mapping[str, Dataset]) -> bool:
         """Tell whether all images came with the pixels that were sent."""

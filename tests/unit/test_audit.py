@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from archive.audit import GENESIS, Entry, SealedEntry, seal, verify
 from archive.errors import AuditBroken

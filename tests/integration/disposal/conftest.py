@@ -13,7 +13,6 @@ from archive.config import Site
 from archive.index import journal
 from archive.index.records import JournalRow
 from archive.index.session import Database
-from archive.services.accounts import Account
 from archive.services.assess import Assessor, rules_of
 from archive.services.certificates import Signer
 from archive.services.committer import Committer
@@ -22,6 +21,7 @@ from archive.services.disposal import Disposals, ListView
 from archive.services.facts import NewFact, changes
 from archive.services.holds import Holds, NewHold
 from archive.services.ledger import Ledger, LedgerFiles
+from archive.services.people import Person
 from archive.services.remains import HOT, PACK, QUARANTINE, Stores
 from archive.services.sweep import Sweeps, Wanted
 from tests.integration.index.conftest import (
@@ -59,9 +59,9 @@ SITES = {
 WAITING_DAYS = 30
 
 
-def account(name: str, *roles: str, sites: tuple[str, ...] = ()) -> Account:
+def account(name: str, *roles: str, sites: tuple[str, ...] = ()) -> Person:
     """Return somebody who proved who they are."""
-    return Account(name, name.title(), frozenset(roles), frozenset(sites))
+    return Person(name, name.title(), frozenset(roles), frozenset(sites))
 
 
 ANNE = account("anne", "archivist")

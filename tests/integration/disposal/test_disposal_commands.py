@@ -13,7 +13,8 @@ from click.testing import Result
 
 from archive.clock import utc_now
 from archive.index.session import Database
-from archive.services.accounts import Account, Accounts, NewAccount
+from archive.services.accounts import Accounts, NewAccount
+from archive.services.people import Person
 from tests.integration.disposal.conftest import Office, open_office, study_uid
 from tests.pdf import pdf_words
 from tests.unit.cli.conftest import Drimbox, drimbox
@@ -42,7 +43,7 @@ def office(database: Database, url: str, tmp_path: Path) -> Iterator[Office]:
     for office in open_office(database, Clock(utc_now()), home, OsDisk()):
         accounts = Accounts(office.ledger)
         accounts.set(NewAccount("olga", "Olga Ruiz", frozenset({"operator"})), PASSWORD, by=None)
-        olga = Account("olga", "Olga Ruiz", frozenset({"operator"}))
+        olga = Person("olga", "Olga Ruiz", frozenset({"operator"}))
         for name, role in PEOPLE.items():
             accounts.set(NewAccount(name, f"{name.title()} Noël", frozenset({role})), PASSWORD, by=olga)
         for study, exam_on in ((1, "20000302"), (2, "20010302"), (3, "20240302")):

@@ -8,8 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from archive.errors import DisposalRefused
 from archive.index.session import Database
@@ -32,6 +31,8 @@ UNLINKS = {
     "archive/services/hl7.py": "an item of a list, no file",
     "archive/bootstrap.py": "the scratch folder, whose packs were not put anywhere yet",
     "archive/services/read_cache.py": "what was fetched from the cold store, which has it still",
+    "archive/services/series_metadata.py": "what was read out of stored objects, which have it still",
+    "archive/services/viewer_files.py": "files of the viewer, which hold nobody's images",
     "tiering/stores/filesystem.py": "the gateway of a cold store on a file system",
     "tiering/stores/keyring.py": "a file of keys takes the place of the one before",
 }

@@ -128,7 +128,7 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
     change(database, "INSERT INTO landing_folder (name, opened_at) VALUES ('20261123/a', 'now')")
     database.migrate()
     assert value(database, "SELECT COUNT(*) FROM landing_folder") == 1
-    assert value(database, "SELECT version_num FROM alembic_version") == "0005"
+    assert value(database, "SELECT version_num FROM alembic_version") == "0008"
 
 
 def test_revisions_are_one_line_of_files() -> None:

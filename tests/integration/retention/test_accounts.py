@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from archive.errors import AccountRefused, NotAllowed
-from archive.services.accounts import Account, Accounts, NewAccount
+from archive.services.accounts import Accounts, NewAccount
 from archive.services.ledger import Ledger
+from archive.services.people import Person
 
 PASSWORD = "correct horse battery"
 ANNE = NewAccount("anne", "Anne Le Goff", frozenset({"operator"}))
@@ -20,13 +21,13 @@ def accounts(ledger: Ledger) -> Accounts:
 
 
 @pytest.fixture
-def anne(accounts: Accounts) -> Account:
+def anne(accounts: Accounts) -> Person:
     """Lend the first account: an operator."""
     accounts.set(ANNE, PASSWORD, by=None)
     return accounts.authenticate("anne", PASSWORD)
 
 
-def test_the_first_account_is_an_operator_and_makes_the_others(accounts: Accounts, anne: Account) -> None:
+def test_the_first_account_is_an_operator_and_makes_the_others(accounts: Accounts, anne: Person) -> None:
     """Nobody is needed for the first, an operator for each one after it."""
     with pytest.raises(NotAllowed, match="--as"):
         accounts.set(BEA, PASSWORD, by=None)
@@ -44,7 +45,7 @@ def test_the_first_account_must_be_able_to_make_another(accounts: Accounts) -> N
         accounts.set(BEA, PASSWORD, by=None)
 
 
-def test_a_password_proves_who_acts(accounts: Accounts, anne: Account) -> None:
+def test_a_password_proves_who_acts(accounts: Accounts, anne: Person) -> None:
     """A wrong name and a wrong password hear the same; a changed password counts at once."""
     for name, password in (("anne", "another password"), ("nobody", PASSWORD)):
         with pytest.raises(NotAllowed, match="name or the password"):
@@ -55,7 +56,7 @@ def test_a_password_proves_who_acts(accounts: Accounts, anne: Account) -> None:
         accounts.authenticate("anne", PASSWORD)
 
 
-def test_no_password_is_in_the_ledger(ledger: Ledger, accounts: Accounts, anne: Account) -> None:
+def test_no_password_is_in_the_ledger(ledger: Ledger, accounts: Accounts, anne: Person) -> None:
     """Only a salted digest is kept, another one for the same password of somebody else."""
     accounts.set(BEA, PASSWORD, by=anne)
     text = b"".join(path.read_bytes() for path in ledger.files.root.iterdir())
@@ -63,7 +64,7 @@ def test_no_password_is_in_the_ledger(ledger: Ledger, accounts: Accounts, anne: 
     assert len({row.secret for row in accounts.list()}) == 2
 
 
-def test_a_closed_account_acts_no_more_and_the_last_operator_stays(accounts: Accounts, anne: Account) -> None:
+def test_a_closed_account_acts_no_more_and_the_last_operator_stays(accounts: Accounts, anne: Person) -> None:
     """Closing bars the way in and keeps the history; an archive is never left without an operator."""
     accounts.set(BEA, PASSWORD, by=anne)
     accounts.disable("bea", by=anne)
@@ -76,13 +77,13 @@ def test_a_closed_account_acts_no_more_and_the_last_operator_stays(accounts: Acc
 
 def test_roles_and_sites_are_asked_for() -> None:
     """One of the roles is enough; an account for one site may not act for another."""
-    bea = Account("bea", "Béatrice Noël", frozenset({"director"}), frozenset({"CHU"}))
-    bea.require(("director", "operator"), site="CHU")
+    bea = Person("bea", "Béatrice Noël", frozenset({"director"}), frozenset({"CHU"}))
+    bea.require_role(("director", "operator"), site="CHU")
     with pytest.raises(NotAllowed, match="archivist"):
-        bea.require(("archivist",))
+        bea.require_role(("archivist",))
     with pytest.raises(NotAllowed, match="Clinique"):
-        bea.require(("director",), site="Clinique")
-    Account("carl", "Carl", frozenset({"director"})).require(("director",), site="Clinique")
+        bea.require_role(("director",), site="Clinique")
+    Person("carl", "Carl", frozenset({"director"})).require_role(("director",), site="Clinique")
 
 
 @pytest.mark.parametrize(

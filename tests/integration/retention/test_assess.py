@@ -9,8 +9,7 @@ import pytest
 from archive.config import Site
 from archive.index import assessments, sweeps
 from archive.index.session import Database
-from archive.services import assess, gathering
-from archive.services import assess as module
+from archive.services import assess, assess as module, gathering
 from archive.services.assess import Assessor, Page, reassess_on
 from archive.services.gathering import GatheredFacts
 from archive.services.ledger import Ledger

@@ -11,8 +11,9 @@ import pytest
 from click.testing import Result
 
 from archive.index.session import Database
-from archive.services.accounts import Account, Accounts, NewAccount
+from archive.services.accounts import Accounts, NewAccount
 from archive.services.ledger import Ledger, LedgerFiles
+from archive.services.people import Person
 from tests.insee import insee_line
 from tests.integration.index.making import add, new_instance
 from tests.unit.cli.conftest import Drimbox, drimbox
@@ -37,7 +38,7 @@ def home(database: Database, url: str, tmp_path: Path) -> Iterator[Path]:
     accounts = Accounts(Ledger(LedgerFiles(OsDisk(), home / "ledger"), database, Clock()))
     anne = NewAccount("anne", "Anne Le Goff", frozenset({"operator"}))
     accounts.set(anne, PASSWORD, by=None)
-    by = Account("anne", "Anne Le Goff", frozenset({"operator"}))
+    by = Person("anne", "Anne Le Goff", frozenset({"operator"}))
     accounts.set(NewAccount("bea", "Béatrice Noël", frozenset({"director"})), PASSWORD, by=by)
     only = NewAccount("carl", "Carl Petit", frozenset({"archivist"}), frozenset({"Clinique"}))
     accounts.set(only, PASSWORD, by=by)

@@ -7,8 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from archive.errors import ArchiveError, InvalidHold, InvalidIdentifier, InvalidUid, NoSuchHold, NothingToHold
 from archive.index import holds as table

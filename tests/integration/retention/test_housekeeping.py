@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from archive import bootstrap
+from archive.bootstrap_disposal import assessor_of
 from archive.clock import utc_now
 from archive.config import load_settings
 from archive.index import sweeps
@@ -31,7 +32,7 @@ def core(database: Database, url: str, tmp_path: Path) -> Iterator[Core]:
     (home / "drimbox.toml").write_text(f'[[sites]]\nname = "CHU"\n[index]\nurl = "{url}"\n')
     add(database, study(1))
     with open_existing(load_settings(None, {"home": home})) as core:
-        Sweeps(bootstrap.assessor_of(core)).apply(Wanted(), "anne", nothing)
+        Sweeps(assessor_of(core)).apply(Wanted(), "anne", nothing)
         yield core
 
 

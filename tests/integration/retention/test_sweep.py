@@ -14,15 +14,12 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from archive.config import Site
 from archive.errors import ArchiveError, SweepRefused
 from archive.index import assessments
-from archive.services import assess as module
-from archive.services import due_check
-from archive.services import sweep as sweep_module
+from archive.services import assess as module, due_check, sweep as sweep_module
 from archive.services.clock_trust import ClockTrust
 from archive.services.holds import Holds, NewHold
 from archive.services.ledger import Ledger

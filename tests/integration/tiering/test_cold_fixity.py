@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from archive.index import scrub
+from archive.index import marks, scrub
 from archive.services.cold_fixity import ColdFixity
 from archive.services.turns import Budget
 from tests.integration.disposal.conftest import Office, nothing, study_uid
@@ -45,6 +45,8 @@ def test_whole_packs_are_read_to_their_end_and_marked(side: ColdSide) -> None:
     assert (report.damaged, report.missing, report.not_read, report.orphans, report.unused) == ([], [], [], [], [])
     assert count(side, "location", "verified_at IS NOT NULL AND tier = 'cold'") == 6
     assert events(side)[-1] == "verified"
+    with side.office.rig.committer.read() as connection:
+        assert marks.VERIFIED_COLD in marks.all_marks(connection)
 
 
 def test_lossy_packs_are_proven_by_their_own_digests(office: Office) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC
 
 import pytest
 
+from archive.services.arrival_watch import ArrivalWatch
+from archive.services.drops import DropRules
 from archive.services.fixity import Fixity
 from archive.services.reports import VerifyReport
 from archive.services.status import Status
@@ -75,7 +78,9 @@ def test_a_share_of_them_begins_anywhere(side: ColdSide) -> None:
 def test_they_take_room_that_is_told(side: ColdSide) -> None:
     """The status counts them, and says how much of all it is."""
     rig = side.office.rig
-    report = Status(rig.database, rig.disk, rig.root, rig.hot, "").report()
+    clock = side.office.clock
+    watch = ArrivalWatch(rig.database, DropRules(min_expected=1), UTC)
+    report = Status(rig.database, rig.disk, rig.root, rig.hot, "", arrivals=watch, clock=clock).report()
     retired = value(rig.database, "SELECT SUM(size_bytes) FROM retired")
     assert report.retired_bytes == retired
     assert report.size_bytes == report.cold_bytes + report.retired_bytes

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from archive.errors import AuditBroken
+from archive.services.drops import DayCompared
 from archive.services.reports import (
     AuditItem,
     ColdVerifyReport,
@@ -20,6 +22,7 @@ from archive.services.reports import (
     VerifyReport,
     VerifyWanted,
 )
+from archive.services.slo import ProbeSummary
 from tests.unit.cli.conftest import MOMENT, Drimbox, FakeOffline
 
 STORED = AuditItem(7, MOMENT, "stored", "CT1", {"sop_instance_uid": "1.2.3", "size_bytes": 512}, "ab" * 32)
@@ -55,6 +58,17 @@ class TestStatus:
         header, line = associations.splitlines()
         assert header.split() == ["started", "calling", "from", "outcome", "stored", "retrieved", "found", "refused"]
         assert line.split() == ["2026-11-23", "06:35:29Z", "CT1", "10.0.0.7", "released", "3", "0", "0", "0"]
+
+    def test_what_dropped_and_what_was_measured_is_told(self, drimbox: Drimbox, archive: FakeOffline) -> None:
+        """A line for each stream that fell, and for each tier and site that was probed."""
+        drop = DayCompared("CHU", "CT", date(2026, 11, 23), 12, 120, 400.0, -70.0, is_drop=True)
+        good = ProbeSummary("hot", "CHU", 9, 0, 9, (100, 120, 130), (3000, 3400, 3500), MOMENT)
+        bad = ProbeSummary("cold", "CHU", 2, 2, 0, None, None, MOMENT)
+        archive.status_report = replace(archive.status_report, drops=(drop,), probes=(good, bad))
+        told = values(drimbox("status").stdout)
+        assert told["fewer CT of CHU"] == "120 on 2026-11-23, 400 on the same weekdays before (-70 %)"
+        assert told["probe, hot, CHU"] == "first image 0.12 s, series 3.40 s (p95), 9 of 9 in time"
+        assert told["probe, cold, CHU"] == "2 of 2 failed"
 
     def test_no_association_no_table(self, drimbox: Drimbox, archive: FakeOffline) -> None:
         """Before the first association there is no empty table."""

@@ -10,8 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from archive.cli.output import moment_text, print_json, print_pairs, print_table, progress_bar, size_text
 from archive.services.reports import ImportReport, VerifyReport

@@ -10,8 +10,7 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image
 
 from archive.cli.drawing import Box, Drawing, Text, _drawable, _font, png, svg

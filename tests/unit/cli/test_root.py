@@ -25,6 +25,7 @@ from tests.unit.cli.conftest import Drimbox, FakeOffline
 NOUNS = (
     "account",
     "audit",
+    "certificates",
     "cold",
     "config",
     "disposal",
@@ -38,10 +39,12 @@ NOUNS = (
     "quarantine",
     "retention",
     "serve",
+    "slo",
     "status",
     "tier",
     "verify",
     "version",
+    "viewer",
 )
 CANARY = "CANARY^MOREAU"
 

@@ -124,6 +124,42 @@ never_image_types = ["LOCALIZER"]
 caps = { CT = 6.0 }
 threads = 2
 
+[certificates]
+files = ["tls/other.pem", "/etc/pki/site"]
+endpoints = ["ris.example:443", "[2001:db8::1]:2762"]
+warn_days = [15, 90, 30]
+check_hours = 1
+timeout_seconds = 3
+
+[notify.mail]
+host = "mail.example"
+port = 465
+security = "tls"
+user = "drimbox"
+password_file = "keys/mail"
+ca_file = "tls/mail.pem"
+sender = "drimbox@chu.example"
+recipients = ["pacs@chu.example", "night@chu.example"]
+
+[notify.webhook]
+url = "https://hooks.example/drimbox"
+token_file = "keys/hook"
+ca_file = "tls/hooks.pem"
+
+[arrivals]
+drop_percent = 25
+weeks = 6
+min_expected = 10
+time_zone = "Europe/Brussels"
+
+[probe]
+every_minutes = 30
+tiers = ["hot"]
+
+[tracing]
+endpoint = "http://collector.example:4318"
+percent = 12.5
+
 [index]
 url = "postgresql://archive:hunter2@db.example:5432/archive"
 

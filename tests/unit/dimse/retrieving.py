@@ -13,8 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from archive.config import DicomSettings
-from archive.dimse import acceptor
-from archive.dimse import command as dimse
+from archive.dimse import acceptor, command as dimse
 from archive.dimse.association import Association, Context, Limits, MemorySink, Message, Peer, Released
 from archive.dimse.command import Command
 from archive.dimse.contexts import STUDY_ROOT_GET

@@ -5,12 +5,10 @@ from __future__ import annotations
 from io import BytesIO
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import decode as pynetdicom_decode
-from pynetdicom.dsutils import encode as pynetdicom_encode
+from pynetdicom.dsutils import decode as pynetdicom_decode, encode as pynetdicom_encode
 
 from archive.dimse import command as dimse
 from archive.errors import PduError

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from archive.dimse import command as dimse
-from archive.dimse import contexts
+from archive.dimse import command as dimse, contexts
 from archive.dimse.association import Association, Context, Released
 from archive.dimse.commitment import CommitmentHandler, is_confirmation
 from archive.dimse.echo import handle_echo

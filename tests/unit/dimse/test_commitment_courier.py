@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from archive.dimse import command as dimse
-from archive.dimse import contexts
+from archive.dimse import command as dimse, contexts
 from archive.dimse.association import Association, Context
 from archive.dimse.commitment import ReportCourier
 from archive.dimse.references import encode_report

@@ -13,8 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
 
-from archive.dimse import command as dimse
-from archive.dimse import contexts
+from archive.dimse import command as dimse, contexts
 from archive.dimse.association import Association, Context, Released
 from archive.dimse.find import FindHandler
 from archive.dimse.identifier import decode_identifier, encode_identifier

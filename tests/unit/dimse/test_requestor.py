@@ -13,19 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from archive.config import DicomSettings
-from archive.dimse import acceptor, requestor
-from archive.dimse import command as dimse
+from archive.dimse import acceptor, command as dimse, requestor
 from archive.dimse.association import Association, Context, Limits, Message, Peer, Released
 from archive.dimse.contexts import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, STORAGE_COMMITMENT, VERIFICATION
 from archive.dimse.requestor import MAX_PROPOSALS, Destination, Proposal, request_association
 from archive.dimse.transport import PlainTransport, TlsTransport, Transport
 from archive.errors import AssociationRefused, DestinationUnreachable
 from archive.part10.meta import IMPLEMENTATION_CLASS_UID
-from tests.conformance.test_tls import Authority
+from tests.authority import Authority
 from tests.objects import CT_IMAGE
 
 LIMITS = Limits(idle_seconds=5, max_pdu_bytes=262_144)

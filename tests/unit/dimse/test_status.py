@@ -29,18 +29,25 @@ FIELDS = {
     "now": "1970-01-01",
     "list_id": "D-2026-0001",
     "study": "1.2.3",
+    "minutes": 10,
+    "person": "x",
+    "frame": 7,
+    "frames": 6,
+    "failed": 2,
+    "package": "x.tgz",
 }
 
 
-def _leaves(kind: type[errors.ArchiveError]) -> Iterator[type[errors.ArchiveError]]:
+def leaves(kind: type[errors.ArchiveError]) -> Iterator[type[errors.ArchiveError]]:
+    """Yield every error that has no kinds of its own."""
     children = [child for child in kind.__subclasses__() if child.__module__ == "archive.errors"]
     if not children:
         yield kind
     for child in children:
-        yield from _leaves(child)
+        yield from leaves(child)
 
 
-@pytest.mark.parametrize("kind", list(_leaves(errors.ArchiveError)), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", list(leaves(errors.ArchiveError)), ids=lambda kind: kind.__name__)
 def test_every_error_has_a_failure_status_and_words(kind: type[errors.ArchiveError]) -> None:
     """No error of ours is ever answered with success, pending or warning, and each says something."""
     status, comment = status_of(kind(**FIELDS))

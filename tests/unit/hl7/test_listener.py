@@ -16,7 +16,7 @@ from archive.config import Hl7Settings, TlsSettings
 from archive.dimse.tls import server_context
 from archive.errors import ConfigError, MessageTooLong
 from archive.hl7.listener import Listener
-from tests.conformance.test_tls import Authority
+from tests.authority import Authority
 
 
 @dataclass

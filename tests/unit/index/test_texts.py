@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import psycopg
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from sqlalchemy import Text, column, make_url
 
 from archive.index.expressions import any_of, glob, split_values, starts_with

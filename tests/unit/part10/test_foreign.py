@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from archive.errors import UnreadableDataset
 from archive.part10.meta import ForeignFile, parse_foreign

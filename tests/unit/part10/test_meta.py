@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from archive.errors import UnreadableDataset
 from archive.part10.meta import (
@@ -22,6 +21,7 @@ from archive.part10.meta import (
     IMPLEMENTATION_VERSION,
     Provenance,
     build_header,
+    outgoing_header,
     parse_header,
 )
 from archive.uids import parse_uid
@@ -203,3 +203,25 @@ def test_impossible_proof_is_our_own_mistake(digest: bytes, size: int) -> None:
     """A digest of another length or an impossible size is refused before anything is written."""
     with pytest.raises(ValueError, match="32 bytes"):
         build_header(PROVENANCE, dataset_sha256=digest, dataset_size=size)
+
+
+def test_what_leaves_says_nothing_of_where_it_came_from() -> None:
+    """The header of an object that goes out is one that others read, with UIDs and transfer syntax alone."""
+    header = outgoing_header(
+        sop_class_uid=PROVENANCE.sop_class_uid,
+        sop_instance_uid=PROVENANCE.sop_instance_uid,
+        transfer_syntax_uid=PROVENANCE.transfer_syntax_uid,
+    )
+    meta = pydicom.dcmread(io.BytesIO(header + DATASET)).file_meta
+    assert meta.MediaStorageSOPInstanceUID == PROVENANCE.sop_instance_uid
+    assert meta.TransferSyntaxUID == PROVENANCE.transfer_syntax_uid
+    assert meta.ImplementationVersionName == "DRIMBOX_0_1"
+    assert {element.keyword for element in meta} == {
+        "FileMetaInformationGroupLength",
+        "FileMetaInformationVersion",
+        "MediaStorageSOPClassUID",
+        "MediaStorageSOPInstanceUID",
+        "TransferSyntaxUID",
+        "ImplementationClassUID",
+        "ImplementationVersionName",
+    }

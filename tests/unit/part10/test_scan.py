@@ -10,8 +10,7 @@ import zlib
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from archive.errors import UnreadableDataset
 from archive.part10.attributes import ISSUER_UNIVERSAL_ID

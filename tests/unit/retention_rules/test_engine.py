@@ -8,8 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from retention_rules.assessment import Assessment, Reading
 from retention_rules.engine import assess

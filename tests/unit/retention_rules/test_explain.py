@@ -5,8 +5,7 @@ from __future__ import annotations
 from string import Formatter
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from retention_rules.explain import Language, explain
 from retention_rules.words import MONTHS, WORDS

@@ -7,8 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from retention_rules.errors import InvalidFacts
 from retention_rules.facts import Appeal, Hold, StudyFacts, parse_facts, read_date

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from archive.services.bordereau import Bordereau, BordereauLine, Signature, csv_of, pdf_of
 from retention_rules.approvals import needed_offices

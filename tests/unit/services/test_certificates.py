@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from archive.errors import CertificateInvalid, ConfigError
 from archive.services.certificates import Signer, key_of, verify

@@ -13,8 +13,7 @@ import pytest
 
 from archive.audit import verify
 from archive.errors import DestinationUnreachable, IndexUnavailable
-from archive.index import commitments as table
-from archive.index import journal
+from archive.index import commitments as table, journal
 from archive.index.instances import set_location_state
 from archive.index.records import Commitment
 from archive.services.commitment import (

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from archive.errors import UnreadableFacts
 from archive.services.fact_files import Defaults, FactFile, Problem

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from archive.errors import StorageFailed
+from archive.index.marks import VERIFIED_HOT, all_marks
 from archive.services.fixity import Fixity
 from archive.services.reports import VerifyReport
 from tests.crash.forgetful_disk import ForgetfulDisk
@@ -65,6 +66,8 @@ def test_what_is_whole_holds(rig: Rig) -> None:
     row = rig.entries()[-1]
     assert (row.event, json.loads(row.body)) == ("verified", {"checked": 3, "damaged": 0, "missing": 0})
     assert rig.events().count("verified") == 2
+    with rig.committer.read() as connection:
+        assert all_marks(connection) == {VERIFIED_HOT: row.at}
 
 
 DAMAGES = {

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from archive.services.insee import BadLine, Death, family_key, first_name_key, iter_deaths, partial_date
 from tests.insee import insee_line

@@ -6,8 +6,7 @@ import io
 import os
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from archive.services.pack_file import ReadBack, WriteOnce
 from tests.crash.forgetful_disk import ForgetfulDisk

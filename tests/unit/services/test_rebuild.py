@@ -35,6 +35,7 @@ ROWS = {
     "location": "SELECT location.*, sop_instance_uid AS of FROM location JOIN instance ON instance.id = instance_fk "
     "ORDER BY key",
     "quarantine": "SELECT * FROM quarantine ORDER BY key",
+    "arrivals": "SELECT * FROM arrivals ORDER BY hour, site, modality",
     "landing_folder": "SELECT name, sealed_at IS NOT NULL AS is_sealed FROM landing_folder ORDER BY name",
 }
 

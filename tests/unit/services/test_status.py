@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
 
 from archive.errors import UnreadableDataset
-from archive.index import associations
+from archive.index import associations, probes
+from archive.index.probes import Probed
 from archive.index.records import AssociationSummary
 from archive.services import reports
+from archive.services.arrival_watch import ArrivalWatch
+from archive.services.drops import DropRules
 from archive.services.status import LAST_ASSOCIATIONS, Status
 from tests.objects import ct_dataset
 from tests.unit.services.rig import Rig, open_rig
@@ -21,7 +24,9 @@ from tests.unit.services.shelf import NOON
 def status(rig: Rig) -> reports.StatusReport:
     """Return the report."""
     rig.committer.barrier()
-    return Status(rig.database, rig.disk, rig.root, rig.hot, "sqlite:///index.db").report()
+    watch = ArrivalWatch(rig.database, DropRules(min_expected=1), UTC)
+    folders = rig.root, rig.hot
+    return Status(rig.database, rig.disk, *folders, "sqlite:///index.db", arrivals=watch, clock=rig.clock).report()
 
 
 def test_an_empty_archive_says_so(tmp_path: Path) -> None:
@@ -71,3 +76,17 @@ def test_the_last_associations_come_latest_first(tmp_path: Path) -> None:
             outcome="released",
             stored=12,
         )
+
+
+def test_what_dropped_and_what_was_measured_is_told(tmp_path: Path) -> None:
+    """A modality that fell silent, and the probes of the last days."""
+    with open_rig(tmp_path) as rig:
+        for week in range(1, 5):
+            rig.clock.now = NOON - timedelta(weeks=week)
+            rig.send(ct_dataset(week))
+        with rig.database.write(synced=False) as connection:
+            probes.add(connection, Probed(NOON, "hot", "default", 600, 1, 120, 3400, ""))
+        rig.clock.now = NOON + timedelta(hours=3)
+        report = status(rig)
+    assert [(drop.modality, drop.got, drop.expected) for drop in report.drops] == [("CT", 0, 1)]
+    assert [(each.tier, each.kept, each.first_ms) for each in report.probes] == [("hot", 1, (120, 120, 120))]

@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.crash.forgetful_disk import ForgetfulDisk, PowerCut
 from tiering.deletion import Deletion, delete

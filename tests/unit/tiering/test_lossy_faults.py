@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.unit.tiering.lossy_series import CT, GATE, LIMITS, SERIES, Samples, check, phantom, search
 from tiering.errors import CodecFailed, PixelMismatch

@@ -24,8 +24,7 @@ from tiering.lossy_series import LossyMaking, MadeSeries, NewHeader, make_lossy
 from tiering.lossy_source import HotPackFile, read_series
 from tiering.lossy_spool import Spool
 from tiering.pack import verify_pack
-from tiering.transcode import codecs as decoders
-from tiering.transcode import derive as deriving
+from tiering.transcode import codecs as decoders, derive as deriving
 from tiering.transcode.irreversible import SampleFormat
 
 

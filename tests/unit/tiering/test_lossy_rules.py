@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tiering.lossy_rules import LossyRules, SeriesFacts, SiteRules, Verdict, may_be_lossy
 from tiering.lossy_tables import load_gates, load_rules

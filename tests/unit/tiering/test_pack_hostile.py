@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.unit.tiering.packing import SERIES, Forgery, Ranges, hexdigest, pack
 from tiering.errors import MalformedPack, PackError, PackMismatch, UnknownPackVersion

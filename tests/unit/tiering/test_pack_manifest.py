@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.unit.tiering.packing import NOON, SERIES, facts, pack
 from tiering.errors import MalformedPack, UnknownPackVersion

@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.unit.tiering.planning import CT, LOSSY, OLD, POLICIES, SR, STUDIES, TODAY, decided
 from tiering.errors import InvalidPrices

@@ -6,8 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tiering.errors import InvalidWarrant
 from tiering.warrant import KEY_CHARACTERS, DeleteWarrant

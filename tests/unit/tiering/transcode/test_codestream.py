@@ -7,8 +7,7 @@ import struct
 import imagecodecs
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.unit.tiering.transcode.building import image, j2k, jpeg_lossless, jxl
 from tiering.transcode.codestream import Codestream, has_start_marker, read_codestream, starts_frame

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pydicom.pixels.utils import pixel_array
 
 from tests.unit.tiering.transcode.building import BIG, EXPLICIT, IMPLICIT, Module, converted

@@ -14,8 +14,7 @@ import imagecodecs
 import jpeg_ls
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.unit.tiering.transcode.building import Samples
 from tiering.errors import CodecFailed

@@ -11,10 +11,8 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from openjpeg.utils import decode as openjpeg_decode
-from openjpeg.utils import get_parameters
+from hypothesis import given, strategies as st
+from openjpeg.utils import decode as openjpeg_decode, get_parameters
 
 from tests.unit.tiering.transcode.building import Samples
 from tiering.errors import CodecFailed, PixelMismatch

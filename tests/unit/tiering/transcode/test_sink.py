@@ -6,8 +6,7 @@ import io
 import zlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.unit.tiering.transcode.building import element, implicit, tag_bytes
 from tiering.errors import ConversionTooLarge

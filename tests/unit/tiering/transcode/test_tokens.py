@@ -6,8 +6,7 @@ import io
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.unit.tiering.transcode.building import (
     SEQUENCE_END,

@@ -7,6 +7,7 @@ ArchiveError
 │   ├── UnreadableDataset           ├── MissingIdentifier
 │   ├── SopClassMismatch            ├── SopInstanceMismatch
 │   ├── ConflictingInstance         ├── DestroyedInstance
+│   ├── StudyMismatch               ├── SopClassNotStored
 │   └── TransferLost
 ├── Unavailable                     try again later
 │   ├── StorageFull                 ├── StorageFailed
@@ -17,7 +18,8 @@ ArchiveError
 │   ├── UnknownDestination          ├── DestinationUnreachable
 │   ├── InstanceNotFound            ├── SyntaxNotAccepted
 │   ├── FixityError                 ├── ColdStoreDown
-│   └── NotReadableYet
+│   ├── NotReadableYet              ├── NotAnImage
+│   ├── NoSuchFrame                 └── NotAllGiven
 ├── ProtocolError                   a peer broke PS3.8; its association is aborted
 │   ├── PduError                    ├── PeerTimeout
 │   ├── PeerClosed                  ├── PeerAborted
@@ -31,6 +33,11 @@ ArchiveError
 ├── LedgerBroken                    the ledger's chain does not hold
 ├── AccountRefused                  an account cannot be made so
 ├── NotAllowed                      whoever asks may not do this
+├── SignInError                     somebody does not come in
+│   ├── LinkRefused                 ├── PasskeyRefused
+│   ├── SignInExpired               ├── TooManyAttempts
+│   ├── TokenRefused                ├── IdentityRefused
+│   └── ProviderFailed
 ├── FactError                       facts cannot be taken in
 │   ├── InvalidFact                 ├── UnreadableFacts
 │   └── NoSuchFact
@@ -44,33 +51,45 @@ ArchiveError
 ├── DisposalError                   an elimination cannot go on so
 │   ├── NoSuchList                  ├── NothingDue
 │   ├── DisposalRefused             └── CertificateInvalid
-└── MigrationError                  a study cannot go to the cold tier, or back
-    ├── MigrationRefused            └── ColdCopyDiffers
+├── MigrationError                  a study cannot go to the cold tier, or back
+│   ├── MigrationRefused            └── ColdCopyDiffers
+├── ViewerRefused                   the viewer cannot be installed from this
+├── RequestError                    an HTTP request cannot be answered
+│   ├── BadRequest                  ├── NotAuthenticated
+│   ├── NoSuchResource              ├── MethodNotOffered
+│   ├── NotAcceptable               ├── UnsupportedMedia
+│   ├── BodyTooLarge                ├── TooSlow
+│   └── TooManyRequests
+├── NoticeNotSent                   a warning did not reach whom it is for
+└── CertificatesNeedCare            TLS certificates need a person
+    ├── CertificatesExpireSoon      └── CertificatesExpired
 
 The class docstring is the message; it is formatted with the exception's own fields.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-
-class ArchiveError(Exception):
-    """The archive could not do what was asked."""
-
-    retryable: ClassVar[bool] = False
-    exit_code: ClassVar[int] = 10
-
-    def __init__(self, **fields: Any) -> None:
-        self.fields = fields
-        for name, value in fields.items():
-            setattr(self, name, value)
-        super().__init__(self.message)
-
-    @property
-    def message(self) -> str:
-        """Return the class docstring filled with this error's fields."""
-        return (type(self).__doc__ or "").format(**self.fields)
+from archive.errors.base import ArchiveError as ArchiveError
+from archive.errors.requests import (
+    BadRequest as BadRequest,
+    BodyTooLarge as BodyTooLarge,
+    IdentityRefused as IdentityRefused,
+    LinkRefused as LinkRefused,
+    MethodNotOffered as MethodNotOffered,
+    NoSuchResource as NoSuchResource,
+    NotAcceptable as NotAcceptable,
+    NotAuthenticated as NotAuthenticated,
+    PasskeyRefused as PasskeyRefused,
+    ProviderFailed as ProviderFailed,
+    RequestError as RequestError,
+    SignInError as SignInError,
+    SignInExpired as SignInExpired,
+    TokenRefused as TokenRefused,
+    TooManyAttempts as TooManyAttempts,
+    TooManyRequests as TooManyRequests,
+    TooSlow as TooSlow,
+    UnsupportedMedia as UnsupportedMedia,
+)
 
 
 class ConfigError(ArchiveError):
@@ -119,6 +138,14 @@ class ConflictingInstance(IngestError):
 
 class DestroyedInstance(IngestError):
     """Destroyed lawfully (list {list_id}); it is not taken again."""
+
+
+class StudyMismatch(IngestError):
+    """The data set belongs to another study than the one it was sent to."""
+
+
+class SopClassNotStored(IngestError):
+    """The SOP class of the data set is not one that is stored."""
 
 
 class TransferLost(IngestError):
@@ -202,6 +229,18 @@ class NotReadableYet(RetrieveError):
     """In cold storage, try again later: {reason}."""
 
     retryable = True
+
+
+class NotAnImage(RetrieveError):
+    """It cannot be shown: {reason}."""
+
+
+class NoSuchFrame(RetrieveError):
+    """There is no frame {frame}: it has {frames}."""
+
+
+class NotAllGiven(RetrieveError):
+    """{failed} objects could not be given; the answer was cut so that nobody takes it for all of them."""
 
 
 class ProtocolError(ArchiveError):
@@ -376,3 +415,32 @@ class ColdCopyDiffers(MigrationError):
     """What was read back from the cold store under {key} is not what was put there: {reason}."""
 
     retryable = True
+
+
+class ViewerRefused(ArchiveError):
+    """The viewer cannot be installed from {package}: {reason}; ./run viewer fetches the right one."""
+
+    exit_code = 39
+
+
+class NoticeNotSent(ArchiveError):
+    """The warning was not delivered: {reason}. It is tried again."""
+
+    retryable = True
+    exit_code = 44
+
+
+class CertificatesNeedCare(ArchiveError):
+    """TLS certificates need a person: {reason}."""
+
+    exit_code = 45
+
+
+class CertificatesExpireSoon(CertificatesNeedCare):
+    """TLS certificates end soon, or cannot be read: {reason}. Renew them."""
+
+
+class CertificatesExpired(CertificatesNeedCare):
+    """TLS certificates are not valid: {reason}. Renew them, what uses them does not work."""
+
+    exit_code = 46

@@ -1,0 +1,197 @@
+"""Stored objects on their way out as Part 10 files, one ready ahead of the other; must not know who takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+import numpy as np
+
+from archive import logs
+from archive.errors import ArchiveError, RetrieveError, SyntaxNotAccepted
+from archive.index.records import StoredInstance
+from archive.part10.meta import outgoing_header
+from archive.services.retrieve import ObjectBytes, Retrieve, StoredObject, can_give
+
+EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
+AS_STORED: Final = "*"
+WINDOW_BYTES: Final = 1 << 20
+"""The most of an object that is in memory at a time."""
+
+_NOT_FOR_WEB: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"})
+"""Implicit VR and big endian shall not be used with web services (PS3.18 8.7.3.1)."""
+LOSSY: Final = frozenset(
+    f"1.2.840.10008.1.2.4.{number}"
+    for number in (50, 51, 53, 55, 81, 91, 93, 100, 101, 102, 103, 104, 105, 106, 107, 108, 111, 112, 203)
+)
+"""Transfer syntaxes in which an object is, or may be, compressed with loss."""
+
+_log = logs.get(__name__)
+
+
+def choose_syntax(stored: str, accepted: Sequence[str]) -> str:
+    """Return the transfer syntax in which an object goes that is stored in another (PS3.18 8.7.3.1).
+
+    ``accepted``: the best first, ``*`` for whatever it is stored in, "" for the default: Explicit VR Little Endian, but
+    what is compressed with loss stays as it is, and so does what cannot be converted. Raises SyntaxNotAccepted.
+    """
+    for wanted in accepted:
+        if not wanted:
+            stays = stored in LOSSY or not can_give(stored, EXPLICIT_LITTLE)
+            return stored if stays else EXPLICIT_LITTLE
+        if wanted == AS_STORED:
+            return EXPLICIT_LITTLE if stored in _NOT_FOR_WEB else stored
+        if wanted not in _NOT_FOR_WEB and can_give(stored, wanted):
+            return wanted
+    raise SyntaxNotAccepted(transfer_syntax_uid=stored)
+
+
+@dataclass(slots=True)
+class Part10:
+    """One object ready to leave: its Part 10 header, the bytes behind it, open, and its transfer syntax; close it."""
+
+    instance: StoredInstance
+    transfer_syntax_uid: str
+    header: bytes
+    content: ObjectBytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the length of the whole file."""
+        return len(self.header) + self.content.size_bytes
+
+    def chunks(self, before: bytes = b"") -> Iterator[memoryview]:
+        """Yield ``before`` and the file, in parts of ``WINDOW_BYTES`` at most. Raises FixityError; closes it."""
+        try:
+            head, position, size = before + self.header, 0, self.content.size_bytes
+            while head or position < size:
+                window = min(WINDOW_BYTES, size - position)
+                chunk = np.empty(len(head) + window, "u1").data  # not zeroed: all of it is filled
+                chunk[: len(head)] = head
+                self.content.read_into(chunk[len(head) :], position)
+                head, position = b"", position + window
+                yield chunk
+        finally:
+            self.content.close()
+
+
+@dataclass(slots=True)
+class Given:
+    """What became of the objects of one retrieve so far; ``foreseen``: those that were known not to be given."""
+
+    instances: Sequence[StoredInstance]
+    foreseen: Sequence[StoredInstance] = ()
+    completed: int = 0
+    size_bytes: int = 0
+    failed: list[StoredInstance] = field(default_factory=list)
+    first_error: ArchiveError | None = None
+
+    def fail(self, instance: StoredInstance, error: ArchiveError) -> None:
+        """Account for an object that cannot be given."""
+        uid, reason = instance.sop_instance_uid, type(error).__name__
+        _log.warning("object_not_given", sop_instance_uid=uid, reason=reason)
+        self.failed.append(instance)
+        self.first_error = self.first_error or error
+
+    @property
+    def surprises(self) -> int:
+        """Return how many failed that were not foreseen."""
+        known = {each.instance_id for each in self.foreseen}
+        return sum(each.instance_id not in known for each in self.failed)
+
+    @property
+    def remaining(self) -> int:
+        """Return how many were neither given nor tried."""
+        return len(self.instances) - self.completed - len(self.failed)
+
+
+def cannot_be_given(instance: StoredInstance, accepted: Sequence[str]) -> bool:
+    """Tell whether it is known beforehand that an object cannot be given: no copy, or none in a form accepted."""
+    if instance.readable is None:
+        return True
+    try:
+        choose_syntax(instance.given_syntax_uid, accepted)
+    except SyntaxNotAccepted:
+        return True
+    return False
+
+
+def known_size(instance: StoredInstance, accepted: Sequence[str]) -> int | None:
+    """Return the length of the file that an instance is given as; None when that is known once it is converted."""
+    copy, stored = instance.readable, instance.given_syntax_uid
+    if copy is None or choose_syntax(stored, accepted) != stored:
+        return None
+    return len(_header(instance, stored)) + copy.dataset_size
+
+
+def prepare(retrieve: Retrieve, instance: StoredInstance, accepted: Sequence[str]) -> Part10:
+    """Open an object in an accepted transfer syntax; raise RetrieveError when it cannot be given.
+
+    A copy that opens and cannot be read or converted is passed over for the next one.
+    """
+    problems: list[RetrieveError] = []
+    for stored in retrieve.each(instance):
+        try:
+            return _opened(retrieve, stored, accepted)
+        except RetrieveError as exc:
+            problems.append(exc)
+    raise problems[0]
+
+
+def _opened(retrieve: Retrieve, stored: StoredObject, accepted: Sequence[str]) -> Part10:
+    try:
+        wanted = choose_syntax(stored.transfer_syntax_uid, accepted)
+    except SyntaxNotAccepted:
+        if stored.file is not None:
+            stored.file.close()
+        raise
+    is_same = wanted == stored.transfer_syntax_uid
+    content = retrieve.read(stored) if is_same else retrieve.convert(stored, wanted)
+    return Part10(stored.instance, wanted, _header(stored.instance, wanted), content)
+
+
+def _header(instance: StoredInstance, transfer_syntax_uid: str) -> bytes:
+    return outgoing_header(
+        sop_class_uid=instance.sop_class_uid,
+        sop_instance_uid=instance.sop_instance_uid,
+        transfer_syntax_uid=transfer_syntax_uid,
+    )
+
+
+def iter_prepared(
+    executor: Executor, prepare_one: Callable[[StoredInstance], Part10], given: Given, *, ahead: int = 2
+) -> Iterator[Part10]:
+    """Yield the objects that can be given, in order, so many being opened or converted ahead; account for the others.
+
+    Close the iterator: what was prepared and not taken is closed with it.
+    """
+    instances = iter(given.instances)
+    waiting = [(each, executor.submit(prepare_one, each)) for each in islice(instances, ahead)]
+    try:
+        while waiting:
+            instance, future = waiting.pop(0)
+            following = next(instances, None)
+            if following is not None:
+                waiting.append((following, executor.submit(prepare_one, following)))
+            try:
+                part = future.result()
+            except ArchiveError as exc:
+                given.fail(instance, exc)
+            else:
+                yield part
+    finally:
+        for _, future in waiting:
+            _let_go(future)
+
+
+def _let_go(future: Future[Part10]) -> None:
+    if not future.cancel():
+        future.add_done_callback(_close)
+
+
+def _close(future: Future[Part10]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        future.result().content.close()

@@ -1,0 +1,278 @@
+"""What people do in the console: the same services as the commands, proven forms, one answer each."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import pytest
+
+from archive.services.people import Permission
+from tests.console_house import PEOPLE, House, images, study_uid, words_of
+
+WHY = {"reason": "contentieux", "authority": "Tribunal", "reference": "RG 1"}
+HOLD = "/holds/H-{year}-0001"
+
+
+def year(house: House) -> int:
+    """Return the year that numbers begin with."""
+    return house.core.ledger.clock().year
+
+
+def list_path(house: House, number: int = 1) -> str:
+    """Return the address of a list."""
+    return f"/lists/D-{year(house):04d}-{number:04d}"
+
+
+# ---- forms -------------------------------------------------------------------------------------------------------
+
+
+def test_a_form_without_its_proof_does_nothing(office: House) -> None:
+    """No token, another person's, one of another browser, another site's page: refused, and nothing is held."""
+    anne, olga = office.browser("anne"), office.browser("olga")
+    token = re.search('name="form_token" value="([0-9a-f]+)"', olga.get("/holds").text)
+    assert token is not None
+    fields = {**WHY, "site": "default", "studies": study_uid(1)}
+    anne.get("/holds")
+    for proof in ({}, {"form_token": ""}, {"form_token": "00" * 64}, {"form_token": token[1]}):
+        assert anne.send("/holds/new", {**fields, **proof}).status_code == 403
+    anne.headers["sec-fetch-site"] = "cross-site"
+    assert anne.post("/holds/new", fields).status_code == 403
+    assert office.journal("hold_placed") == []
+
+
+def test_an_act_is_answered_by_going_on_so_that_reloading_repeats_nothing(office: House) -> None:
+    """A form that was taken leads to a page (303), one that was not is shown again with what was entered (422)."""
+    anne = office.browser("anne")
+    done = anne.post("/holds/new", {**WHY, "site": "default", "studies": study_uid(1)}, follow=False)
+    assert (done.status_code, done.headers["location"].partition("?")[2]) == (303, "done=hold_placed")
+    wrong = anne.post("/holds/new", {**WHY, "site": "default", "studies": study_uid(99)})
+    assert wrong.status_code == 422
+    assert study_uid(99) in wrong.text and 'value="contentieux"' in wrong.text and 'role="alert"' in wrong.text
+
+
+# ---- holds -------------------------------------------------------------------------------------------------------
+
+
+def test_a_hold_is_placed_from_the_study_reviewed_and_lifted(office: House) -> None:
+    """On the study or on its patient; an operator places and reviews it, and may not lift it."""
+    olga, anne = office.browser("olga", "en"), office.browser("anne", "en")
+    page = olga.post(f"/studies/{office.reference(1)}/hold", {**WHY, "scope": "patient"})
+    assert "The hold is placed." in words_of(page.text) and "Everything of patient PID1" in words_of(page.text)
+    path = HOLD.format(year=year(office))
+    reviewed = olga.post(f"{path}/review", {"review_on": f"{year(office) + 1}-01-01", "note": "still needed"})
+    assert "The hold is kept." in words_of(reviewed.text) and "still needed" not in reviewed.text
+    assert "still needed" in olga.text(f"{path}?history=1")
+    assert olga.post(f"{path}/lift", {"reason": "over"}).status_code == 403
+    assert anne.post(f"{path}/lift", {"reason": ""}).status_code == 422
+    assert "The hold is lifted." in words_of(anne.post(f"{path}/lift", {"reason": "over"}).text)
+    assert anne.post(f"{path}/lift", {"reason": "again"}).status_code == 422
+    kinds = [len(office.journal(kind)) for kind in ("hold_placed", "hold_reviewed", "hold_lifted")]
+    assert kinds == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reason": ""},
+        {"review_on": "yesterday"},
+        {"review_on": "2001-01-01"},
+        {"site": "Nowhere"},
+        {"studies": "no uid"},
+        {"studies": "", "patient_ids": ""},
+        {"studies": "", "patient_ids": "NOBODY"},
+    ],
+)
+def test_a_hold_that_says_too_little_is_not_placed(office: House, wrong: dict[str, str]) -> None:
+    """Texts, dates, site and scope are checked by the service; the form comes back."""
+    fields = {**WHY, "site": "default", "studies": study_uid(1), **wrong}
+    assert office.browser("anne").post("/holds/new", fields).status_code == 422
+    assert office.journal("hold_placed") == []
+
+
+def test_a_patient_and_studies_not_there_yet_can_be_held(office: House) -> None:
+    """One a line; ahead of their arrival when that is asked for."""
+    fields = {**WHY, "site": "default", "studies": f"{study_uid(8)}\n{study_uid(9)}", "patient_ids": "PID 8\nPID1"}
+    anne = office.browser("anne", "en")
+    assert anne.post("/holds/new", fields).status_code == 422
+    page = words_of(anne.post("/holds/new", {**fields, "is_ahead": "1"}).text)
+    assert "Everything of patient PID 8" in page and "1 study covered today" in page
+
+
+# ---- elimination ---------------------------------------------------------------------------------------------------
+
+
+def test_a_list_goes_from_proposal_to_certificate_in_the_browser(office: House) -> None:
+    """Proposed by one, signed by three others, one line refused, destroyed in the background, certificate verified."""
+    anne, path = office.browser("anne", "en"), list_path(office)
+    assert "2 Studies" in anne.text("/lists/propose?site=default")
+    proposed = anne.post("/lists/propose", {"site": "default"})
+    assert proposed.url.path == f"/console{path}" and "You proposed it" in words_of(proposed.text)
+    assert anne.post(f"{path}/refuse", {"study": study_uid(1), "reason": "recherche"}).status_code == 200
+    for name, office_name in (("diane", "director"), ("david", "dim_physician")):
+        signed = office.browser(name, "en").post(f"{path}/approve", {"office": office_name})
+        assert "Your signature is kept." in words_of(signed.text)
+    aude = office.browser("aude", "en")
+    assert aude.post(f"{path}/approve", {"office": "archives_officer"}).status_code == 422
+    aude.post(f"{path}/approve", {"office": "archives_officer", "reference": "VISA 12"})
+    assert office.browser("diane").post(f"{path}/destroy", {"confirmed": path[7:]}).status_code == 403
+    assert anne.post(f"{path}/destroy", {"confirmed": "yes"}).status_code == 422
+    work = anne.post(f"{path}/destroy", {"confirmed": path[7:]})
+    assert "/console/work/" in work.url.path
+    over = waited(office, "anne", work.url.path.removeprefix("/console"))
+    assert "Studies destroyed 1" in over and "Copies left 0" in over
+    assert "Valid Every byte is as it was signed" in anne.text(path)
+    assert office.browser("anne").post("/studies", {"number": study_uid(1)}).url.path.startswith("/console/studies/")
+
+
+def waited(house: House, name: str, path: str) -> str:
+    """Return what a page of work says once the work is over."""
+    for _ in range(100):
+        page = house.browser(name, "en").get(path)
+        if 'data-live="over"' in page.text:
+            return words_of(page.text)
+        threading.Event().wait(0.1)
+    raise AssertionError("the work does not end")
+
+
+def test_nobody_approves_what_they_proposed(office: House) -> None:
+    """Not even with every role: the page does not offer it, and the service refuses it."""
+    clara, path = office.browser("clara", "en"), list_path(office)
+    page = clara.post("/lists/propose", {"site": "default"})
+    assert "Sign: DIM physician" not in words_of(page.text)
+    assert clara.post(f"{path}/approve", {"office": "dim_physician"}).status_code == 403
+    assert office.browser("david", "en").text(path).count("Sign: DIM physician") == 1
+    assert office.browser("diane").post(f"{path}/approve", {"office": "dim_physician"}).status_code == 403
+    assert office.journal("disposal_approved") == []
+
+
+def test_a_list_is_cancelled_and_nothing_due_is_told(office: House) -> None:
+    """With a reason; its studies are due again, and a site without any says so."""
+    anne, path = office.browser("anne", "en"), list_path(office)
+    anne.post("/lists/propose", {"site": "default"})
+    again = anne.post("/lists/propose", {"site": "default"})
+    assert again.status_code == 422 and "Nothing is due" in words_of(again.text)
+    assert anne.post(f"{path}/cancel", {"reason": ""}).status_code == 422
+    assert "Cancelled" in words_of(anne.post(f"{path}/cancel", {"reason": "erreur"}).text)
+    assert anne.post("/lists/propose", {"site": "Elsewhere"}).status_code == 400
+    assert anne.post(f"{path}/refuse", {"study": study_uid(1), "reason": "x"}).status_code == 422
+    assert anne.get("/lists/D-2020-0001").status_code == 404
+    assert anne.get("/lists/nonsense").status_code == 404
+
+
+def test_what_changed_since_it_was_listed_is_sent_back_when_somebody_signs(office: House) -> None:
+    """A hold placed after the proposal keeps its study, and the list says why."""
+    anne, path = office.browser("anne", "en"), list_path(office)
+    anne.post("/lists/propose", {"site": "default"})
+    anne.post("/holds/new", {**WHY, "site": "default", "studies": study_uid(1)})
+    page = words_of(office.browser("diane", "en").post(f"{path}/approve", {"office": "director"}).text)
+    assert "Sent back, kept" in page and "it is on hold" in page
+
+
+# ---- facts ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_candidate_is_confirmed_or_rejected_once(office: House) -> None:
+    """What both sides say is shown; the decision is journalled; a second one is refused."""
+    from archive.services.death_search import DeathSearch
+    from tests.insee import insee_line
+
+    file = office.folder / "deces.txt"
+    file.write_text(insee_line() + "\n")
+    search = DeathSearch(office.core.ledger)
+    search.run(file, sites=frozenset({"default"}), actor="anne", progress=lambda _done, _total: None)
+    david = office.browser("david", "en")
+    words = david.text("/facts")
+    assert "MOREAU HELENE MARIE" in words and "75056 PARIS" in words and "PID1" in words
+    assert david.post("/facts/candidates/1", {"decision": "maybe"}).status_code == 400
+    assert "confirmed" in words_of(david.post("/facts/candidates/1", {"decision": "confirm"}).text)
+    assert "rejected" in words_of(david.post("/facts/candidates/2", {"decision": "reject"}).text)
+    assert david.post("/facts/candidates/1", {"decision": "confirm"}).status_code == 404
+    assert david.post("/facts/candidates/x", {"decision": "confirm"}).status_code == 404
+    assert office.browser("diane").post("/facts/candidates/3", {"decision": "confirm"}).status_code == 403
+    assert len(office.journal("candidate_confirmed")) == len(office.journal("candidate_rejected")) == 1
+
+
+def test_a_contradiction_is_settled_by_withdrawing_the_wrong_fact(office: House) -> None:
+    """The list says what contradicts what; the study's page takes the fact back, with a reason."""
+    office.tell("PID3", "birth", "2021-05-05")
+    office.settle()
+    david = office.browser("david", "en")
+    assert "birth (5 May 2021) after the examination" in david.text("/facts/contradictions")
+    path = f"/studies/{office.reference(3)}"
+    fact = re.search(r"/facts/(\d+)/withdraw", david.get(path).text)
+    assert fact is not None
+    withdraw = f"{path}/facts/{fact[1]}/withdraw"
+    assert david.post(withdraw, {"reason": ""}).status_code == 422
+    assert office.browser("olga").post(withdraw, {"reason": "x"}).status_code == 403
+    assert "The fact is withdrawn" in words_of(david.post(withdraw, {"reason": "faute de frappe"}).text)
+    office.settle()
+    assert "No contradiction." in david.text("/facts/contradictions")
+
+
+# ---- machinery -----------------------------------------------------------------------------------------------------
+
+
+def test_a_study_set_aside_is_tried_again(office: House) -> None:
+    """By who may run migrations; one that is not set aside is told."""
+    from archive.clock import utc_now
+    from archive.index import set_aside
+
+    with office.core.database.write(synced=False) as connection:
+        set_aside.leave_alone(connection, study_uid(1), "rolled back", utc_now())
+    anne = office.browser("anne", "en")
+    assert "Set aside" in anne.text("/jobs") and "rolled back" in anne.text("/jobs")
+    assert office.browser("diane").post("/jobs/retry", {"study": study_uid(1)}).status_code == 403
+    assert "tried again" in words_of(anne.post("/jobs/retry", {"study": study_uid(1)}).text)
+    assert anne.post("/jobs/retry", {"study": study_uid(1)}).status_code == 422
+    (entry,) = office.journal("migration_retried")
+    assert entry["study_instance_uid"] == study_uid(1)
+
+
+def test_the_chain_is_checked_in_the_background_and_a_break_is_told(office: House) -> None:
+    """The check has an address of its own, for who started it; a changed entry is found."""
+    from tests.integration.index.making import value
+
+    assert value(office.core.database, "SELECT COUNT(*) FROM audit")
+    gaston = office.browser("gaston", "en")
+    work = gaston.post("/audit/check").url.path.removeprefix("/console")
+    assert "Chain unbroken" in waited(office, "gaston", work)
+    assert office.browser("clara").get(work).status_code == 404
+    assert gaston.get(f"{work}x").status_code == 404
+    change(office)
+    broken = gaston.post("/audit/check").url.path.removeprefix("/console")
+    assert "The chain of the journal is broken" in waited(office, "gaston", broken)
+
+
+def change(house: House) -> None:
+    """Change an entry of the journal behind the archive's back."""
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(house.core.settings.home / "index.db")) as index, index:
+        index.execute("UPDATE audit SET actor = 'mallory' WHERE sequence = 2")
+
+
+def test_an_act_needs_its_permission_whatever_the_page_offers(office: House) -> None:
+    """Sent without being offered, each form is refused to who may not; nothing is journalled but the refusal's log."""
+    paths = {
+        "/holds/new": Permission.PLACE_HOLD,
+        f"/studies/{office.reference(1)}/hold": Permission.PLACE_HOLD,
+        "/lists/propose": Permission.PROPOSE_DISPOSAL,
+        f"{list_path(office)}/approve": Permission.APPROVE_DISPOSAL,
+        "/facts/candidates/1": Permission.VALIDATE_FACTS,
+        "/jobs/retry": Permission.RUN_MIGRATION,
+        "/audit/check": Permission.READ_AUDIT,
+    }
+    before = len(office.journal("hold_placed"))
+    for name in ("rita", "manu", "gaston"):
+        for path, permission in paths.items():
+            if not PEOPLE[name].may(permission):
+                assert office.browser(name).post(path, {"site": "default"}).status_code == 403, (name, path)
+    assert len(office.journal("hold_placed")) == before
+
+
+def test_a_new_study_shows_up_without_a_restart(office: House) -> None:
+    """What arrives is found at once."""
+    office.receive(*images(5, exam_on="20210101"))
+    assert office.browser("anne").post("/studies", {"number": "ACC5"}).url.path.endswith(office.reference(5))
