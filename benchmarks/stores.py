@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import clients, probe
 from benchmarks.peers import ROOT, Endpoint
+from benchmarks.rounds import settle
 
 Serve = Callable[[Path], AbstractContextManager[Endpoint]]
 
@@ -59,6 +60,17 @@ def index_key() -> str:
     """Return a digest of the code that shapes the index: a filled index made by other code is not used again."""
     sources = [*sorted((ROOT / "archive" / "index").rglob("*.py")), ROOT / "tests" / "bulk.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+
+@contextmanager
+def filled_home(studies: int, instances_per_study: int) -> Iterator[Path]:
+    """Lend a home whose SQLite index holds that much, once the disk has nothing left to do."""
+    with tempfile.TemporaryDirectory(prefix="drimbox-bench-") as folder:
+        home = Path(folder) / "home"
+        home.mkdir()
+        shutil.copyfile(filled_index(studies, instances_per_study), home / "index.db")
+        settle()
+        yield home
 
 
 def filled_index(studies: int, instances_per_study: int) -> Path:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -20,8 +18,8 @@ from benchmarks.conftest import Record, Size
 from benchmarks.peers import Endpoint
 from benchmarks.phantom import cached_series
 from benchmarks.results import OURS, Figure, Target, grouped, percentile
-from benchmarks.rounds import Benchmark, Contender, peaks_mib, rates, settle, take_turns
-from benchmarks.stores import expect_instances, filled_index, fresh
+from benchmarks.rounds import Benchmark, Contender, peaks_mib, rates, take_turns
+from benchmarks.stores import expect_instances, filled_home, fresh
 from benchmarks.web import body_of, connected
 
 Keys = dict[str, str]
@@ -36,13 +34,8 @@ _TARGETS = (Target(20.0),)
 @pytest.fixture(scope="module")
 def full_archive(size: Size) -> Iterator[Endpoint]:
     """Serve an archive whose index holds as many studies as the size says."""
-    with tempfile.TemporaryDirectory(prefix="drimbox-bench-") as folder:
-        home = Path(folder) / "home"
-        home.mkdir()
-        shutil.copyfile(filled_index(size.studies, size.instances_per_study), home / "index.db")
-        settle()
-        with peers.web_archive(home) as endpoint:
-            yield endpoint
+    with filled_home(size.studies, size.instances_per_study) as home, peers.web_archive(home) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="module")

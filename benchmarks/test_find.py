@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import random
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +12,8 @@ from benchmarks import peers, probe
 from benchmarks.conftest import Record, Size
 from benchmarks.peers import Endpoint
 from benchmarks.results import OURS, Figure, Target, grouped, percentile
-from benchmarks.rounds import Benchmark, settle
-from benchmarks.stores import filled_index
+from benchmarks.rounds import Benchmark
+from benchmarks.stores import filled_home
 from benchmarks.wire import Association
 
 Keys = Mapping[int, tuple[str, str]]
@@ -27,13 +24,8 @@ _YEARS = range(2000, 2030)
 @pytest.fixture(scope="module")
 def archive(size: Size) -> Iterator[Endpoint]:
     """Serve an archive whose embedded index holds as much as the size says."""
-    with tempfile.TemporaryDirectory(prefix="drimbox-bench-") as folder:
-        home = Path(folder) / "home"
-        home.mkdir()
-        shutil.copyfile(filled_index(size.studies, size.instances_per_study), home / "index.db")
-        settle()
-        with peers.archive(home) as endpoint:
-            yield endpoint
+    with filled_home(size.studies, size.instances_per_study) as home, peers.archive(home) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="module")

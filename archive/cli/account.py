@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -22,11 +22,20 @@ def command() -> None:
     """Manage who may act, and in which role."""
 
 
+def _described(function: Callable[..., None]) -> Callable[..., None]:
+    """Add what says whose account it is, and what for: ``_wanted`` reads it."""
+    for add in (
+        click.option("--site", "sites", multiple=True, help="Only for this site; without it, for all."),
+        click.option("--role", "roles", multiple=True, required=True, help="A role; give the option again for more."),
+        click.option("--full-name", required=True, help="As it is printed on lists and certificates."),
+        click.argument("name"),
+    ):
+        function = add(function)
+    return function
+
+
 @command.command("create")
-@click.argument("name")
-@click.option("--full-name", required=True, help="As it is printed on lists and certificates.")
-@click.option("--role", "roles", multiple=True, required=True, help="A role; give the option again for more.")
-@click.option("--site", "sites", multiple=True, help="Only for this site; without it, for all.")
+@_described
 @with_settings
 @acting_as("operator", is_optional=True)
 def create(settings: Settings, who: Person | None, **wanted: object) -> None:
@@ -40,10 +49,7 @@ def create(settings: Settings, who: Person | None, **wanted: object) -> None:
 
 
 @command.command("change")
-@click.argument("name")
-@click.option("--full-name", required=True, help="As it is printed on lists and certificates.")
-@click.option("--role", "roles", multiple=True, required=True, help="A role; give the option again for more.")
-@click.option("--site", "sites", multiple=True, help="Only for this site; without it, for all.")
+@_described
 @with_settings
 @acting_as("operator")
 def change(settings: Settings, who: Person, **wanted: object) -> None:
@@ -57,10 +63,7 @@ def change(settings: Settings, who: Person, **wanted: object) -> None:
 
 
 @command.command("invite")
-@click.argument("name")
-@click.option("--full-name", required=True, help="As it is printed on lists and certificates.")
-@click.option("--role", "roles", multiple=True, required=True, help="A role; give the option again for more.")
-@click.option("--site", "sites", multiple=True, help="Only for this site; without it, for all.")
+@_described
 @with_settings
 @acting_as("operator")
 def invite(settings: Settings, who: Person, **wanted: object) -> None:
