@@ -9,10 +9,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from archive.cli import root
 from archive.errors import ViewerRefused
 from archive.services import viewer_files
-from archive.services.viewer_files import CONFIG, INDEX, VERSION, ViewerFiles
+from archive.services.viewer_files import CONFIG, INDEX, PACKAGE, VERSION, ViewerFiles
 
 BUNDLE = "app.bundle.0123456789abcdef.js"
 WORKER = "8097.bundle.fedcba9876543210.js"
@@ -135,3 +137,14 @@ def test_other_bytes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ViewerRefused, match="cannot be read"):
         ViewerFiles(tmp_path / "viewer").install(tmp_path / "none.tgz")
     assert not (tmp_path / "viewer").exists()
+
+
+def test_the_command_says_what_to_fetch_and_what_it_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a registry at hand, the operator reads what npm has to pack elsewhere, and installs the file."""
+    package = trust(monkeypatch, write(tmp_path / "ohif.tgz", FILES))
+    home = tmp_path / "home"
+    told = CliRunner().invoke(root, ["viewer", "package"])
+    assert (told.exit_code, told.output) == (0, f"{PACKAGE}@{VERSION}\n")
+    done = CliRunner().invoke(root, ["viewer", "install", str(package), "--home", str(home)])
+    assert (done.exit_code, done.output) == (0, f"the viewer is in {home / 'viewer' / VERSION}\n")
+    assert ViewerFiles(home / "viewer").is_ready
