@@ -17,6 +17,7 @@ from archive.http.guard import Bounds, Guard
 from archive.http.proxies import ForwardedAddress
 from archive.http.server import HttpServer
 from archive.http.surfaces import Surface
+from archive.http.turns import ReadingInTurn, Turns
 from archive.http.viewer import viewer_surface
 from archive.monitoring.traced_requests import TracedRequests
 from archive.opening import Core
@@ -80,7 +81,7 @@ def _dicomweb(core: Core, retrieve: Retrieve) -> Surface:
             partial(_site_of, core.settings),
         ),
     )
-    router = dicomweb.router(services)
+    router = ReadingInTurn(dicomweb.router(services), Turns(lambda: core.committer.is_receiving))
     return Surface(dicomweb.PATH, router, max_body_bytes=http.max_body_mib * _MIB, at_end=wado.stop)
 
 

@@ -47,7 +47,7 @@ class Size:
         return self.name == "full"
 
 
-SMOKE = Size("smoke", 2, 36, 120, 200, 50, 30, 10, 512)
+SMOKE = Size("smoke", 1, 36, 120, 200, 50, 30, 10, 512)
 FULL = Size("full", 5, 600, 2000, 20_000, 50, 300, 40, 4096)
 
 

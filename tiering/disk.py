@@ -11,7 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -101,9 +101,11 @@ class OsDisk:
 
     ``direct``: whole blocks of new files go past the page cache (O_DIRECT), where the file system can. An object is
     synced before it is acknowledged anyway; this way its bytes are not copied, and what others read stays cached.
+    ``is_read_soon`` is asked for each new file: one that somebody is about to read goes through the cache after all.
     """
 
     def __init__(self, *, direct: bool = True) -> None:
+        self.is_read_soon: Callable[[], bool] = lambda: False
         self._direct_flag = os.O_DIRECT if direct else 0
         self._direct: set[int] = set()
         self._named: dict[int, Path] = {}
@@ -141,7 +143,7 @@ class OsDisk:
 
     def _open_unnamed(self, folder: Path) -> int:
         flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
-        if self._direct_flag:
+        if self._direct_flag and not self.is_read_soon():
             with contextlib.suppress(OSError):
                 handle = os.open(folder, flags | self._direct_flag, 0o640)
                 self._direct.add(handle)

@@ -254,7 +254,7 @@ def path_of(root: Path, key: str) -> Path:
     if not parts or any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise ValueError(f"not an object key: {key!r}")
     suffix = "" if parts[-1].endswith(PACK_SUFFIX) else SUFFIX
-    return root.joinpath(*parts[:-1], parts[-1] + suffix)
+    return root / f"{key}{suffix}"
 
 
 PACKS: Final = "packs"

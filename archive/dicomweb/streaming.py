@@ -1,4 +1,4 @@
-"""Answers that are made while they are read: chunks from a thread, one ahead; must not know what is in them."""
+"""Answers that are made while they are read, in a thread, one piece ahead; must not know what is in them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from socket import socket
+from typing import Any, Final
 
+import numpy as np
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from archive.http.direct import Direct, FilePiece, Piece, Writer, direct_of
+from archive.http.turns import Turn, turn_of
+
 SMALL_BYTES: Final = 1 << 20
 """What is made before the first byte is sent."""
+WINDOW_BYTES: Final = 1 << 20
+"""What is read of files at a time where the kernel cannot send them itself."""
 Chunk = bytes | memoryview
 Chunks = Iterator[Chunk]
+Pieces = Iterator[Piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +45,17 @@ class Threads:
 class Streamed(Response):
     """An answer whose body is an iterator that may block; it is closed however the answer ends.
 
-    Whoever reads slowly has one chunk made ahead and no more. When the reader goes away nothing more is made. An error
+    Whoever reads slowly has one piece made ahead and no more. When the reader goes away nothing more is made. An error
     of the iterator ends the connection: what has been sent cannot be taken back, and must not look complete.
     """
 
     def __init__(
-        self, chunks: Chunks, pool: ThreadPoolExecutor, *, media_type: str, status: int, headers: Mapping[str, str]
+        self, pieces: Pieces, pool: ThreadPoolExecutor, *, media_type: str, status: int, headers: Mapping[str, str]
     ) -> None:
-        self._chunks = chunks
+        self._pieces = pieces
         self._pool = pool
+        self._work: Future[Any] = Future()
+        self._work.set_result(None)
         self.status_code = status
         self.media_type = media_type
         self.background = None
@@ -57,29 +67,84 @@ class Streamed(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         gone = asyncio.ensure_future(_reader_gone(receive))
-        coming = self._next()
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             if scope.get("method") == "HEAD":
                 await send({"type": "http.response.body"})
                 return
-            while (chunk := await asyncio.wrap_future(coming)) is not None and not gone.done():
-                coming = self._next()
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            direct, turn = direct_of(scope), turn_of(scope)
+            connection = None if direct is None else direct.borrow()
+            if direct is None or connection is None:
+                await self._relay(send, gone, turn)
+            elif not await self._write(direct, connection, gone, turn):
+                return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()
-            coming.cancel()
-            coming.add_done_callback(self._close)
+            self._work.cancel()
+            self._work.add_done_callback(self._close)
 
-    def _next(self) -> Future[Chunk | None]:
-        return self._pool.submit(next, self._chunks, None)
+    async def _relay(self, send: Send, gone: asyncio.Future[None], turn: Turn) -> None:
+        """Send chunk after chunk through the event loop."""
+        chunks = chunks_of(self._pieces)
+        coming = self._work = self._pool.submit(next, chunks, None)
+        while (chunk := await asyncio.wrap_future(coming)) is not None and not gone.done():
+            await turn.again()
+            coming = self._work = self._pool.submit(next, chunks, None)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
-    def _close(self, _: Future[Chunk | None]) -> None:
-        close: Callable[[], None] | None = getattr(self._chunks, "close", None)
+    async def _write(self, direct: Direct, connection: socket, gone: asyncio.Future[None], turn: Turn) -> bool:
+        """Write all of it to the connection itself; return False when the reader has gone away."""
+        writer = Writer(connection, self._pieces, is_chunked=direct.is_chunked)
+
+        def cut(_: object) -> None:
+            writer.cut()
+
+        gone.add_done_callback(cut)
+        try:
+            while not await self._step(writer, direct):
+                turn.over()
+                await writer.writable(direct.seconds)
+                await turn.take()
+        except ConnectionError:
+            return False
+        except BaseException:
+            writer.cut()
+            raise
+        finally:
+            gone.remove_done_callback(cut)
+            self._work.add_done_callback(lambda _: writer.close())
+        return True
+
+    async def _step(self, writer: Writer, direct: Direct) -> bool:
+        before = writer.sent_bytes
+        step = self._work = self._pool.submit(writer.step)
+        try:
+            return await asyncio.wrap_future(step)
+        finally:
+            direct.account(writer.sent_bytes - before)
+
+    def _close(self, _: object) -> None:
+        close: Callable[[], None] | None = getattr(self._pieces, "close", None)
         if close is not None:
             with suppress(RuntimeError):  # the threads are stopped: so is everything that could be open
                 self._pool.submit(close)
+
+
+def chunks_of(pieces: Pieces) -> Chunks:
+    """Yield the bytes of pieces, ``WINDOW_BYTES`` of a file at a time and what goes before it."""
+    for piece in pieces:
+        if not isinstance(piece, FilePiece):
+            yield piece
+            continue
+        head, position, size = piece.head, 0, piece.content.size_bytes
+        while head or position < size:
+            window = min(WINDOW_BYTES, size - position)
+            chunk = np.empty(len(head) + window, "u1").data  # not zeroed: all of it is filled
+            chunk[: len(head)] = head
+            piece.content.read_into(chunk[len(head) :], position)
+            head, position = b"", position + window
+            yield chunk
 
 
 async def _reader_gone(receive: Receive) -> None:
@@ -148,11 +213,10 @@ class Multipart:
 
     def head(self, media_type: str, **headers: str) -> bytes:
         """Return what comes before a part; ``headers`` by names with underscores."""
-        lines = [f"--{self._boundary}", f"Content-Type: {media_type}"]
-        lines += [f"{name.replace('_', '-').title()}: {value}" for name, value in headers.items()]
+        told = "".join(f"{name.replace('_', '-').title()}: {value}\r\n" for name, value in headers.items())
         before = "" if self._is_first else "\r\n"
         self._is_first = False
-        return (before + "\r\n".join(lines) + "\r\n\r\n").encode("latin_1")
+        return f"{before}--{self._boundary}\r\nContent-Type: {media_type}\r\n{told}\r\n".encode("latin_1")
 
     def overhead(self, parts: int) -> int:
         """Return the length of all heads and the end, the media types in the heads left out."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.requests import Request
@@ -12,20 +13,30 @@ from starlette.responses import Response
 
 from archive import logs
 from archive.dicomweb.accept import MediaRange, accepted
-from archive.dicomweb.streaming import Begun, Chunks, Multipart, Threads, answer
+from archive.dicomweb.streaming import SMALL_BYTES, Multipart, Pieces, Streamed, Threads
 from archive.errors import ArchiveError, NotAcceptable, NotAllGiven
 from archive.http.access import access_of
+from archive.http.direct import FilePiece, Piece
 from archive.index.records import StoredInstance
 from archive.services.accesses import Access
-from archive.services.part10_files import Given, Part10, cannot_be_given, iter_prepared, known_size, prepare
+from archive.services.part10_files import (
+    Given,
+    Part10,
+    Parts,
+    Sharing,
+    cannot_be_given,
+    is_quick,
+    iter_prepared,
+    known_size,
+    prepare,
+)
 from archive.services.retrieve import Retrieved
 from archive.services.viewing import Viewing
 
 DICOM: Final = "application/dicom"
 SERVICE: Final = "WADO-RS"
+_FIRST_OBJECTS: Final = 64
 _log = logs.get(__name__)
-
-Parts = Generator[Part10, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,7 @@ class Objects:
 
     viewing: Viewing
     threads: Threads
+    sharing: Sharing = field(default_factory=Sharing)
 
     def retrieve(self, request: Request) -> Response:
         """Answer GET of a study, a series or an instance: Part 10 files one after the other."""
@@ -42,37 +54,35 @@ class Objects:
         instances = self.viewing.find(access, *_uids(params))
         self.viewing.check_readable(instances, access)
         given = Given(instances, [each for each in instances if cannot_be_given(each, syntaxes)])
-        parts = self._parts(given, syntaxes, access)
-        first = next(parts, None)
-        if first is None:
-            assert given.first_error is not None
-            raise given.first_error
-        if is_single:
-            return self._single(first, given, parts)
-        frame = Multipart(DICOM)
-        size = None if given.foreseen else _size(instances, syntaxes, frame)
-        begun = Begun(_multipart(first, parts, given, frame))
-        try:
-            begun.begin()
-        except NotAllGiven:  # all of what can be given is made already
-            return Response(b"".join([*begun.first, frame.end()]), 206, media_type=frame.media_type)
-        given.foreseen = [*given.foreseen, *given.failed]
-        status = 206 if given.foreseen else 200
-        headers = {} if size is None or given.foreseen else {"content-length": str(size)}
-        return answer(begun, self.threads.making, media_type=frame.media_type, status=status, headers=headers)
-
-    def _single(self, part: Part10, given: Given, parts: Parts) -> Response:
-        headers = {"content-length": str(part.size_bytes)}
-        media_type = _content_type(part.transfer_syntax_uid)
-        begun = Begun(_alone(part, given, parts)).begin()
-        return answer(begun, self.threads.making, media_type=media_type, headers=headers)
-
-    def _parts(self, given: Given, syntaxes: Sequence[str], access: Access) -> Parts:
-        """Yield what can be given, and journal at the end what came of it, however it ended."""
         with ExitStack() as stack:
             stack.callback(self._conclude, given, access)
             retrieve = stack.enter_context(self.viewing.retrieve.ahead(given.instances, by=access.person.name))
-            yield from iter_prepared(self.threads.preparing, lambda each: prepare(retrieve, each, syntaxes), given)
+            parts = iter_prepared(
+                self.threads.preparing,
+                lambda each: prepare(retrieve, each, syntaxes),
+                given,
+                quick=lambda each: is_quick(each, syntaxes),
+                together=stack.enter_context(self.sharing.share()),
+            )
+            stack.callback(parts.close)
+            first = _beginning(parts)
+            if not first:
+                stack.close()
+                assert given.first_error is not None
+                raise given.first_error
+            given.foreseen = [*given.foreseen, *given.failed]
+            frame = None if is_single else Multipart(DICOM)
+            return self._answer(_Body(first, parts, given, frame, stack.pop_all()), syntaxes)
+
+    def _answer(self, body: _Body, syntaxes: Sequence[str]) -> Response:
+        given, frame, first = body.given, body.frame, body.first[0]
+        media_type = _content_type(first.transfer_syntax_uid) if frame is None else frame.media_type
+        size: int | None = first.size_bytes
+        if frame is not None:
+            size = None if given.foreseen else _size(given.instances, syntaxes, frame)
+        headers = {} if size is None else {"content-length": str(size)}
+        status = 206 if given.foreseen else 200
+        return Streamed(body, self.threads.making, media_type=media_type, status=status, headers=headers)
 
     def _conclude(self, given: Given, access: Access) -> None:
         retrieved = Retrieved(
@@ -143,29 +153,69 @@ def _content_type(syntax: str) -> str:
     return f"{DICOM}; transfer-syntax={syntax}"
 
 
-def _multipart(first: Part10, parts: Parts, given: Given, frame: Multipart) -> Chunks:
-    part: Part10 | None = first
+def _beginning(parts: Parts) -> list[Part10]:
+    """Return the first objects, a little of what there is: what goes wrong with these is told before anything is sent.
+
+    All of a small answer is known so; raises what preparing raises, with nothing left open.
+    """
+    first: list[Part10] = []
     try:
-        while part is not None:
-            head = frame.head(_content_type(part.transfer_syntax_uid))
-            yield from part.chunks(head)
-            given.completed += 1
-            given.size_bytes += part.size_bytes
+        while sum(each.size_bytes for each in first) < SMALL_BYTES and len(first) < _FIRST_OBJECTS:
             part = next(parts, None)
-        if given.surprises:
-            raise NotAllGiven(failed=given.surprises, reason="not all")
-        yield frame.end()
-    finally:
-        if part is not None:
-            part.content.close()
-        parts.close()
+            if part is None:
+                break
+            first.append(part)
+    except BaseException:
+        for each in first:
+            each.content.close()
+        raise
+    return first
 
 
-def _alone(part: Part10, given: Given, parts: Parts) -> Chunks:
-    try:
-        yield from part.chunks()
-        given.completed += 1
-        given.size_bytes += part.size_bytes
-    finally:
-        part.content.close()
-        parts.close()
+class _Body:
+    """The pieces of an answer, an object each, as parts of a frame or one by itself; close it.
+
+    An object counts as given once the next piece is asked for: only then have all of its bytes gone.
+    """
+
+    def __init__(
+        self, first: Sequence[Part10], parts: Parts, given: Given, frame: Multipart | None, stack: ExitStack
+    ) -> None:
+        self.first = deque(first)
+        self.given = given
+        self.frame = frame
+        self._parts = parts
+        self._stack = stack
+        self._going: Part10 | None = None
+        self._is_over = False
+
+    def __iter__(self) -> Pieces:
+        return self
+
+    def __next__(self) -> Piece:
+        if self._going is not None:
+            self._going.content.close()
+            self.given.completed += 1
+            self.given.size_bytes += self._going.size_bytes
+        part = self._going = self.first.popleft() if self.first else next(self._parts, None)
+        if part is None:
+            return self._end()
+        head = b"" if self.frame is None else self.frame.head(_content_type(part.transfer_syntax_uid))
+        return FilePiece(head + part.header, part.content)
+
+    def _end(self) -> Piece:
+        self._stack.close()
+        if self._is_over or self.frame is None:
+            raise StopIteration
+        self._is_over = True
+        if self.given.surprises:
+            raise NotAllGiven(failed=self.given.surprises, reason="not all")
+        return self.frame.end()
+
+    def close(self) -> None:
+        """Close what is open; the retrieve is over."""
+        for part in (self._going, *self.first):
+            if part is not None:
+                part.content.close()
+        self._going = None
+        self._stack.close()

@@ -21,6 +21,7 @@ from archive import logs
 from archive.clock import monotonic
 from archive.errors import ArchiveError, NoSuchResource, NotAuthenticated, TooManyRequests, Unavailable
 from archive.http.access import Authenticator, address_of, set_person
+from archive.http.direct import direct_of
 from archive.http.limits import BoundedAnswer, BoundedBody
 from archive.http.problems import problem_of
 from archive.http.proxies import ForwardedAddress
@@ -139,7 +140,7 @@ class _Exchange:
         await self._answer(message)
 
     def _log(self, error: Exception | None) -> None:
-        status = self._answer.status
+        status, direct = self._answer.status, direct_of(self._scope)
         told = {
             "method": self._scope["method"],
             # Only a path that meant something is told: in any other, anybody may have written a patient's name.
@@ -148,7 +149,7 @@ class _Exchange:
             "person": self._person.name if self._person else "",
             "peer_address": address_of(self._scope),
             "bytes_in": self._body.received,
-            "bytes_out": self._answer.sent,
+            "bytes_out": self._answer.sent + (0 if direct is None else direct.sent_bytes),
             "elapsed_ms": round((monotonic() - self._started) * 1000, 1),
         }
         if error is None or isinstance(error, HTTPException):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from archive.http.direct import EXTENSION, Direct
 
 _CLOSE: Final = b"connection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -14,16 +16,19 @@ _CLOSE: Final = b"connection: close\r\ncontent-length: 0\r\n\r\n"
 class Connection(HttpToolsProtocol):
     """A connection that has to send its headers in time and in bounds (RFC 6585 section 5, RFC 9110 section 15.5.9).
 
-    The scope's ``extensions["tls"]`` is that of the ASGI TLS extension, as far as Python tells.
+    The scope's ``extensions["tls"]`` is that of the ASGI TLS extension, as far as Python tells; without TLS there is
+    a way round the event loop for long bodies instead.
     """
 
     max_header_bytes: ClassVar[int] = 64 * 1024
     header_seconds: ClassVar[float] = 10.0
+    send_seconds: ClassVar[float] = 60.0
     _deadline: asyncio.TimerHandle | None = None
     _header_bytes = 0
     _in_headers = True
     _is_refused = False
     _tls: dict[object, object] | None = None
+    _direct: Direct
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock of the first request."""
@@ -40,6 +45,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before the headers are complete."""
+        if self._is_refused:
+            return
         if self._in_headers:
             if self._deadline is None:
                 self._await_headers()
@@ -53,8 +60,11 @@ class Connection(HttpToolsProtocol):
         """Begin a request."""
         super().on_message_begin()
         self._in_headers = True
-        if self._tls is not None:
-            self.scope["extensions"] = {"tls": self._tls}
+        if self._deadline is None:  # it came behind another one in the same piece
+            self._await_headers()
+        self._direct = Direct(self.transport, self.send_seconds)
+        offered: dict[str, Any] = {EXTENSION: self._direct} if self._tls is None else {"tls": self._tls}
+        self.scope["extensions"] = offered
 
     def on_headers_complete(self) -> None:
         """Stop the clock and hand the request on, unless its headers are too long altogether."""
@@ -66,6 +76,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(431)
             return
         super().on_headers_complete()
+        self._direct.cycle = self.cycle
 
     def on_message_complete(self) -> None:
         """Wait for the next request's headers, without a clock until they begin."""
@@ -87,12 +98,30 @@ class Connection(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._refuse(400)
+
     def _refuse(self, status: int) -> None:
+        """Tell the status and end the connection.
+
+        Nothing is told in the middle of an answer, whose reader would take it for a part of it: one to an earlier
+        request is given to its end first, one to this request is broken off.
+        """
         self._stop_clock()
         self._is_refused = True
-        if not self.transport.is_closing():
-            self.transport.write(STATUS_LINE[status] + _CLOSE)
-            self.transport.close()
+        cycle: RequestResponseCycle | None = self.cycle
+        if self.transport.is_closing():
+            return
+        if cycle is not None and not cycle.response_complete:
+            if self._in_headers:
+                cycle.keep_alive = False
+                return
+            if cycle.response_started:
+                self.transport.close()
+                return
+        self.transport.write(STATUS_LINE[status] + _CLOSE)
+        self.transport.close()
 
 
 _READ_AT_ONCE: Final = 256 * 1024

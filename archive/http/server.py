@@ -90,7 +90,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _config(settings: HttpSettings, application: ASGIApp) -> uvicorn.Config:
-    bounds = {"max_header_bytes": settings.max_header_kib * _KIB, "header_seconds": settings.header_seconds}
+    bounds = {
+        "max_header_bytes": settings.max_header_kib * _KIB,
+        "header_seconds": settings.header_seconds,
+        "send_seconds": settings.send_seconds,
+    }
     return uvicorn.Config(
         application,
         loop="asyncio",

@@ -54,16 +54,6 @@ _DIGESTS: Final = (
 _LARGEST_BATCH: Final = 500
 _DESTROYED: Final = b""
 """Stands for the digest of an instance that has a tombstone."""
-_INSTANCE_FIELDS: Final = (
-    "instance_id",
-    "study_instance_uid",
-    "series_instance_uid",
-    "sop_instance_uid",
-    "sop_class_uid",
-    "transfer_syntax_uid",
-    "dataset_sha256",
-    "dataset_size",
-)
 _COPY_COLUMNS: Final = ("tier", "key", "sha256", "header_size", "size_bytes", "state")
 _PACKED_COLUMNS: Final = ("offset_bytes", "transfer_syntax_uid", "dataset_sha256")
 _COPY_SQL: Final = ", ".join(
@@ -303,6 +293,6 @@ def set_location_state(connection: Connection, key: str, state: str, *, verified
 
 def _stored_instance(copies: Sequence[Any]) -> StoredInstance:
     """Return the instance of consecutive rows, one for each copy; a row without a key stands for no copy."""
-    own = dict(zip(_INSTANCE_FIELDS, copies[0][:8], strict=True))
-    locations = tuple(StoredLocation(*copy[8:]) for copy in copies if copy[9] is not None)
-    return StoredInstance(**own, locations=locations)
+    locations = tuple([StoredLocation(*copy[8:]) for copy in copies if copy[9] is not None])
+    instance_id, study, series, sop, sop_class, syntax, digest, size = copies[0][:8]
+    return StoredInstance(instance_id, study, series, sop, sop_class, syntax, digest, size, locations)

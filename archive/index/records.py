@@ -98,7 +98,8 @@ class StoredInstance:
     @property
     def copies(self) -> list[StoredLocation]:
         """Return the copies that can be read, in the order in which they are tried: hot ones first."""
-        return sorted((each for each in self.locations if each.state == "present"), key=lambda each: each.tier != "hot")
+        present = [each for each in self.locations if each.state == "present"]
+        return present if len(present) < 2 else sorted(present, key=lambda each: each.tier != "hot")
 
     @property
     def readable(self) -> StoredLocation | None:

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from archive.errors import UnreadableDataset
@@ -87,17 +88,21 @@ def build_header(provenance: Provenance, *, dataset_sha256: bytes = bytes(32), d
 
 def outgoing_header(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Return preamble, prefix and file meta group of an object that leaves: nothing of where it came from."""
-    group = b"".join(
-        (
-            _element(0x0001, b"OB", b"\x00\x01"),
-            _element(0x0002, b"UI", _ascii(sop_class_uid)),
-            _element(0x0003, b"UI", _ascii(sop_instance_uid)),
-            _element(0x0010, b"UI", _ascii(transfer_syntax_uid)),
-            _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
-            _element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
-        )
+    before, after = _around(sop_class_uid, transfer_syntax_uid)
+    group = b"".join((before, _element(0x0003, b"UI", _ascii(sop_instance_uid)), after))
+    return b"".join((_PREFIX, _element(0x0000, b"UL", struct.pack("<I", len(group))), group))
+
+
+@lru_cache(maxsize=256)
+def _around(sop_class_uid: str, transfer_syntax_uid: str) -> tuple[bytes, bytes]:
+    """Return what comes before and after the SOP Instance UID of an object that leaves: a series has one of it."""
+    before = _element(0x0001, b"OB", b"\x00\x01") + _element(0x0002, b"UI", _ascii(sop_class_uid))
+    after = (
+        _element(0x0010, b"UI", _ascii(transfer_syntax_uid)),
+        _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+        _element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
     )
-    return _PREFIX + _element(0x0000, b"UL", struct.pack("<I", len(group))) + group
+    return before, b"".join(after)
 
 
 def complete_header(header: bytes, *, dataset_sha256: bytes, dataset_size: int) -> bytes:

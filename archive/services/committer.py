@@ -66,6 +66,7 @@ class Committer:
         self._changed = threading.Condition()
         self._digests: dict[str, bytes] = {}
         self._handed_in = 0
+        self._handed_in_contents = 0
         self._done = 0
         self._is_urgent = False
         self._is_closing = False
@@ -160,16 +161,19 @@ class Committer:
             self.record_synced()
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Lend a connection that sees everything handed in before. Raises IndexUnavailable."""
-        self.barrier()
+    def read(self, *, journal: bool = True) -> Iterator[Connection]:
+        """Lend a connection that sees everything handed in before. Raises IndexUnavailable.
+
+        Whoever does not look at the ``journal`` waits for no entry that goes with nothing else.
+        """
+        self.barrier(journal=journal)
         with self.database.read() as connection:
             yield connection
 
-    def barrier(self) -> None:
+    def barrier(self, *, journal: bool = True) -> None:
         """Wait until everything handed in before is committed; raise IndexUnavailable when the index fails."""
         with self._changed:
-            target = self._handed_in
+            target = self._handed_in if journal else self._handed_in_contents
             if self._done < target:
                 self._is_urgent = True
                 self._changed.notify_all()
@@ -191,6 +195,8 @@ class Committer:
             self.check()
         self._queue.append(job)
         self._handed_in += 1
+        if job.instance is not None or job.work is not None:
+            self._handed_in_contents = self._handed_in
         if is_urgent or len(self._queue) == 1:
             self._is_urgent = self._is_urgent or is_urgent
             self._changed.notify_all()

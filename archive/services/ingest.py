@@ -154,10 +154,14 @@ class Reception:
         self._provenance = provenance
         self._blank = build_header(provenance)
         self._chunk: memoryview | None = ingest.pool.take()
-        self._file = ingest.landing.new_file(self._blank, self._chunk)
+        ingest.committer.arriving.add(self)
+        try:
+            self._file = ingest.landing.new_file(self._blank, self._chunk)
+        except BaseException:
+            ingest.committer.arriving.discard(self)
+            raise
         self.room = self._file.room
         self.filled = self._file.filled
-        ingest.committer.arriving.add(self)
         sop_class, syntax = provenance.sop_class_uid, provenance.transfer_syntax_uid
         self._span = ingest.traces.begin("ingest", sop_class=sop_class, transfer_syntax=syntax, site=provenance.site)
         self.study_instance_uid = self.series_instance_uid = ""

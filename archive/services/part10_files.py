@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
-
-import numpy as np
 
 from archive import logs
 from archive.errors import ArchiveError, RetrieveError, SyntaxNotAccepted
@@ -18,8 +19,8 @@ from archive.services.retrieve import ObjectBytes, Retrieve, StoredObject, can_g
 
 EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 AS_STORED: Final = "*"
-WINDOW_BYTES: Final = 1 << 20
-"""The most of an object that is in memory at a time."""
+TOGETHER: Final = 32
+"""How many objects are opened together at most."""
 
 _NOT_FOR_WEB: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"})
 """Implicit VR and big endian shall not be used with web services (PS3.18 8.7.3.1)."""
@@ -62,20 +63,6 @@ class Part10:
     def size_bytes(self) -> int:
         """Return the length of the whole file."""
         return len(self.header) + self.content.size_bytes
-
-    def chunks(self, before: bytes = b"") -> Iterator[memoryview]:
-        """Yield ``before`` and the file, in parts of ``WINDOW_BYTES`` at most. Raises FixityError; closes it."""
-        try:
-            head, position, size = before + self.header, 0, self.content.size_bytes
-            while head or position < size:
-                window = min(WINDOW_BYTES, size - position)
-                chunk = np.empty(len(head) + window, "u1").data  # not zeroed: all of it is filled
-                chunk[: len(head)] = head
-                self.content.read_into(chunk[len(head) :], position)
-                head, position = b"", position + window
-                yield chunk
-        finally:
-            self.content.close()
 
 
 @dataclass(slots=True)
@@ -161,37 +148,131 @@ def _header(instance: StoredInstance, transfer_syntax_uid: str) -> bytes:
     )
 
 
-def iter_prepared(
-    executor: Executor, prepare_one: Callable[[StoredInstance], Part10], given: Given, *, ahead: int = 2
-) -> Iterator[Part10]:
-    """Yield the objects that can be given, in order, so many being opened or converted ahead; account for the others.
+Parts = Generator[Part10, None, None]
 
-    Close the iterator: what was prepared and not taken is closed with it.
+
+def is_quick(instance: StoredInstance, accepted: Sequence[str]) -> bool:
+    """Tell whether an instance only has to be opened: its copy is hot, and goes as it is stored."""
+    copy, stored = instance.readable, instance.given_syntax_uid
+    return copy is not None and copy.tier == "hot" and choose_syntax(stored, accepted) == stored
+
+
+@dataclass(slots=True)
+class Sharing:
+    """Shares the files that may be open ahead among all who are given objects at the moment; safe from any thread."""
+
+    files: int = 4 * TOGETHER
+    _users: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def share(self) -> Iterator[int]:
+        """Lend one share: how many to open together."""
+        with self._lock:
+            self._users += 1
+            users = self._users
+        try:
+            yield max(1, min(TOGETHER, self.files // users))
+        finally:
+            with self._lock:
+                self._users -= 1
+
+
+PrepareOne = Callable[[StoredInstance], Part10]
+_Prepared = list[tuple[StoredInstance, Part10 | ArchiveError]]
+
+
+def iter_prepared(
+    executor: Executor,
+    prepare_one: PrepareOne,
+    given: Given,
+    *,
+    quick: Callable[[StoredInstance], bool] = lambda _: False,
+    together: int = TOGETHER,
+) -> Parts:
+    """Yield the objects that can be given, in order, others being opened or converted ahead; account for the rest.
+
+    Two groups are ahead, of one object each, or of so many ``together`` that are ``quick``: to open these costs less
+    than a thread. They are loaded into memory where they are not there. Close the iterator: what was prepared and not
+    taken is closed with it.
     """
-    instances = iter(given.instances)
-    waiting = [(each, executor.submit(prepare_one, each)) for each in islice(instances, ahead)]
+
+    def prepare_group(group: list[StoredInstance]) -> _Prepared:
+        prepared: _Prepared = []
+        try:
+            for instance in group:
+                prepared.append((instance, _prepared(prepare_one, instance, is_quick=quick(instance))))
+        except BaseException:
+            _close_all(prepared)
+            raise
+        return prepared
+
+    groups = _groups(given.instances, quick, together)
+    first = next(groups, [])
+    waiting: deque[Future[_Prepared]] = deque()
+    left: deque[tuple[StoredInstance, Part10 | ArchiveError]] = deque()
     try:
-        while waiting:
-            instance, future = waiting.pop(0)
-            following = next(instances, None)
-            if following is not None:
-                waiting.append((following, executor.submit(prepare_one, following)))
-            try:
-                part = future.result()
-            except ArchiveError as exc:
-                given.fail(instance, exc)
-            else:
-                yield part
+        while first or waiting:
+            waiting.extend(executor.submit(prepare_group, group) for group in islice(groups, 2 - len(waiting)))
+            left.extend(prepare_group(first) if first else waiting.popleft().result())
+            first = []
+            while left:
+                instance, part = left.popleft()
+                if isinstance(part, ArchiveError):
+                    given.fail(instance, part)
+                else:
+                    yield part
     finally:
-        for _, future in waiting:
+        _close_all(left)
+        for future in waiting:
             _let_go(future)
 
 
-def _let_go(future: Future[Part10]) -> None:
+def _groups(
+    instances: Sequence[StoredInstance], quick: Callable[[StoredInstance], bool], together: int
+) -> Iterator[list[StoredInstance]]:
+    """Yield the first by itself, for it must not wait, each that is not quick too, the others together."""
+    group: list[StoredInstance] = []
+    for number, instance in enumerate(instances):
+        is_alone = number == 0 or not quick(instance)
+        if group and (is_alone or len(group) == together):
+            yield group
+            group = []
+        group.append(instance)
+        if is_alone:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _prepared(prepare_one: PrepareOne, instance: StoredInstance, *, is_quick: bool) -> Part10 | ArchiveError:
+    try:
+        part = prepare_one(instance)
+    except ArchiveError as exc:
+        return exc
+    try:
+        if is_quick:
+            part.content.load()
+    except BaseException as exc:
+        part.content.close()
+        if isinstance(exc, ArchiveError):
+            return exc
+        raise
+    return part
+
+
+def _let_go(future: Future[_Prepared]) -> None:
     if not future.cancel():
         future.add_done_callback(_close)
 
 
-def _close(future: Future[Part10]) -> None:
+def _close(future: Future[_Prepared]) -> None:
     if not future.cancelled() and future.exception() is None:
-        future.result().content.close()
+        _close_all(future.result())
+
+
+def _close_all(prepared: Iterable[tuple[StoredInstance, Part10 | ArchiveError]]) -> None:
+    for _, part in prepared:
+        if isinstance(part, Part10):
+            part.content.close()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes
+from types import SimpleNamespace
 
 import pytest
 from starlette.responses import Response
 from starlette.types import Message
 
 from archive.dicomweb import streaming
-from archive.dicomweb.streaming import Begun, Chunks, Multipart, Streamed, Threads, answer as answer_of
+from archive.dicomweb.streaming import Begun, Chunks, Multipart, Streamed, Threads, answer as answer_of, chunks_of
+from archive.http.direct import Direct, FilePiece
 
 
 @pytest.fixture
@@ -180,6 +183,76 @@ def test_what_is_short_is_answered_at_once(pool: ThreadPoolExecutor, monkeypatch
     monkeypatch.setattr(streaming, "SMALL_BYTES", 1)
     long = answer_of(Begun(Making(2).chunks()).begin(), pool, media_type="a/b", headers={"content-length": "4"})
     assert (type(long), long.headers["content-length"]) == (Streamed, "4")
+
+
+class Stored:
+    """Bytes of a file."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size_bytes = len(data)
+        self.reads: list[int] = []
+
+    def read_into(self, view: memoryview, position: int) -> None:
+        """Fill a view."""
+        self.reads.append(len(view))
+        view[:] = self.data[position : position + len(view)]
+
+    def send_to(self, connection: socket.socket, position: int, count: int) -> int:
+        """Send nothing: nobody asks for it here."""
+        raise AssertionError(connection, position, count)
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 35])
+def test_files_go_through_the_loop_a_window_at_a_time(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel cannot send them itself: heads before them, other pieces between, no more than a window read."""
+    monkeypatch.setattr(streaming, "WINDOW_BYTES", 10)
+    files = [Stored(bytes(range(size))), Stored(b"x" * size)]
+    chunks = list(chunks_of(iter([FilePiece(b"head", files[0]), b"between", FilePiece(b"", files[1])])))
+    assert b"".join(chunks) == b"head" + files[0].data + b"between" + files[1].data
+    assert max((*files[0].reads, 0)) <= 10
+    assert all(len(chunk) <= 14 for chunk in chunks)
+
+
+class Transport:
+    """As much of a connection as is asked whether it can be written to."""
+
+    def __init__(self, *, unsent: int = 0, is_closing: bool = False, tls: object = None) -> None:
+        self._told = {"ssl_object": tls, "socket": self}
+        self.get_write_buffer_size = lambda: unsent
+        self.is_closing = lambda: is_closing
+
+    def get_extra_info(self, name: str) -> object:
+        """Tell something."""
+        return self._told[name]
+
+    def dup(self) -> str:
+        """Return a second handle."""
+        return "handle"
+
+
+@pytest.mark.parametrize(
+    ("transport", "borrowed"),
+    [
+        (Transport(), "handle"),
+        (Transport(unsent=1), None),
+        (Transport(is_closing=True), None),
+        (Transport(tls=object()), None),
+    ],
+)
+def test_a_connection_is_lent_when_bytes_can_go_straight(transport: Transport, borrowed: str | None) -> None:
+    """Not over TLS, not with bytes unsent that would come later, not when it ends."""
+    assert Direct(transport, 60.0).borrow() == borrowed  # type: ignore[arg-type, comparison-overlap]
+
+
+@pytest.mark.parametrize(("is_chunked", "left"), [(False, 93), (True, 100)])
+def test_the_server_knows_what_it_has_not_seen(is_chunked: bool, left: int) -> None:
+    """Of a length that was told what was sent is taken off; in chunks there is none."""
+    direct = Direct(Transport(), 60.0)  # type: ignore[arg-type]
+    direct.cycle = SimpleNamespace(chunked_encoding=is_chunked, expected_content_length=100)
+    direct.account(3)
+    direct.account(4)
+    assert (direct.sent_bytes, direct.cycle.expected_content_length) == (7, left)
 
 
 def test_parts_are_a_message_that_others_can_read() -> None:

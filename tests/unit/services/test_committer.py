@@ -12,7 +12,7 @@ import pytest
 
 from archive.audit import Entry
 from archive.errors import IndexUnavailable
-from archive.index import folders
+from archive.index import folders, journal
 from archive.index.instances import AddOutcome, find_digest
 from archive.index.records import NewInstance, NewLocation
 from archive.index.session import Connection, Database, IndexRefused
@@ -100,6 +100,25 @@ def test_a_reader_sees_all_that_was_handed_in(database: Flaky) -> None:
         assert database.transactions == 0
         assert stored_uids(committer, 0, 1, 2, 3, 4) == [True] * 5
         assert database.transactions <= 2, "what waits together is committed together"
+
+
+def test_a_reader_of_objects_waits_for_no_journal(database: Flaky) -> None:
+    """Who reads images journals each time: that must not keep the next one; objects and work are waited for still."""
+    with open_committer(database, linger_seconds=30) as committer:
+        committer.post(entry())
+        with committer.read(journal=False):
+            assert database.transactions == 0
+        committer.store(instance(1), entry(), lambda: None)
+        committer.post(entry())
+        with committer.read(journal=False) as connection:
+            assert find_digest(connection, "2.25.1") is not None
+        done = database.transactions
+        committer.post(entry(), work=lambda _: None)
+        with committer.read(journal=False):
+            assert database.transactions > done
+        committer.post(entry())
+        with committer.read() as connection:
+            assert journal.head(connection)[0] == 5, "an entry for each of what was handed in"
 
 
 def test_it_knows_that_objects_come_in(database: Flaky, monkeypatch: pytest.MonkeyPatch) -> None:

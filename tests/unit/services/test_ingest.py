@@ -268,6 +268,7 @@ def test_a_disk_that_fails_at_any_call_is_told_and_forgotten(model: tuple[Rig, F
             assert type(exc) is expected
             assert rig.find(UID) is None
             assert disk.open_handles == 0
+            assert not rig.committer.arriving
             failures += 1
         else:
             break

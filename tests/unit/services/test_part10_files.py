@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from io import BytesIO
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from pydicom import dcmread
 
 from archive.errors import FixityError, SyntaxNotAccepted
 from archive.index.records import StoredInstance
-from archive.services import part10_files
 from archive.services.part10_files import (
     AS_STORED,
     Given,
     Part10,
+    Sharing,
     cannot_be_given,
     choose_syntax,
+    is_quick,
     iter_prepared,
     known_size,
     prepare,
@@ -88,18 +90,21 @@ def instances(shelf: Shelf) -> list[StoredInstance]:
     return shelf.retrieve.find(Selection("STUDY", studies=(f"{ROOT}.1",)))
 
 
-@pytest.mark.parametrize("window", [100, 1 << 20])
-def test_a_file_leaves_whole_and_in_parts(shelf: Shelf, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes out in parts is a Part 10 file of the object that says nothing of where it came from."""
-    monkeypatch.setattr(part10_files, "WINDOW_BYTES", window)
+def read_whole(part: Part10) -> bytes:
+    """Return the file of an object, and close it."""
+    data = bytearray(part.content.size_bytes)
+    with closing(part.content):
+        part.content.read_into(memoryview(data), 0)
+    return part.header + data
+
+
+def test_a_file_leaves_whole(shelf: Shelf) -> None:
+    """What comes out is a Part 10 file of the object that says nothing of where it came from."""
     (first, *_) = instances(shelf)
     part = prepare(shelf.retrieve, first, [""])
-    chunks = [bytes(chunk) for chunk in part.chunks(b"before")]
-    data = b"".join(chunks)
-    assert data.startswith(b"before")
-    assert len(data) - 6 == part.size_bytes == known_size(first, [""])
-    assert max(map(len, chunks)) <= window + len(part.header) + 6
-    ds = dcmread(BytesIO(data[6:]))
+    data = read_whole(part)
+    assert len(data) == part.size_bytes == known_size(first, [""])
+    ds = dcmread(BytesIO(data))
     assert (ds.SOPInstanceUID, ds.PixelData) == (first.sop_instance_uid, ct_dataset(1).PixelData)
     assert ds.file_meta.TransferSyntaxUID == EXPLICIT
     assert not {"SourceApplicationEntityTitle", "PrivateInformation"} & set(ds.file_meta.dir())
@@ -110,7 +115,7 @@ def test_what_is_converted_has_no_known_size(shelf: Shelf) -> None:
     (first, *_) = instances(shelf)
     assert known_size(first, [DEFLATED]) is None
     part = prepare(shelf.retrieve, first, [DEFLATED])
-    ds = dcmread(BytesIO(b"".join(part.chunks())))
+    ds = dcmread(BytesIO(read_whole(part)))
     assert (ds.file_meta.TransferSyntaxUID, ds.PixelData) == (DEFLATED, ct_dataset(1).PixelData)
 
 
@@ -134,7 +139,7 @@ def test_objects_are_prepared_ahead_and_in_order(shelf: Shelf, pool: ThreadPoolE
         return prepare(shelf.retrieve, instance, [""])
 
     came: list[StoredInstance] = []
-    for part in iter_prepared(pool, prepare_one, given, ahead=2):
+    for part in iter_prepared(pool, prepare_one, given):
         assert len(started) <= len(came) + len(given.failed) + 3
         came.append(part.instance)
         part.content.close()
@@ -146,21 +151,73 @@ def test_objects_are_prepared_ahead_and_in_order(shelf: Shelf, pool: ThreadPoolE
     assert given.surprises == 0
 
 
-def test_what_was_prepared_for_nobody_is_closed(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize("together", [1, 2, 9])
+def test_what_was_prepared_for_nobody_is_closed(shelf: Shelf, pool: ThreadPoolExecutor, together: int) -> None:
     """Who goes away in the middle leaves no file open, not even one that is just being opened."""
     opened: list[Part10] = []
-    gate = threading.Event()
+    gate, wanted = threading.Event(), instances(shelf)
 
     def prepare_one(instance: StoredInstance) -> Part10:
-        if opened:
+        if instance is not wanted[0]:
             gate.wait(10)
         opened.append(prepare(shelf.retrieve, instance, [""]))
         return opened[-1]
 
-    parts = iter_prepared(pool, prepare_one, Given(instances(shelf)))
+    parts = iter_prepared(pool, prepare_one, Given(wanted), quick=lambda _: True, together=together)
     next(parts).content.close()
-    parts.close()  # type: ignore[attr-defined]
+    parts.close()
     gate.set()
     pool.shutdown(wait=True)
-    assert len(opened) <= 3
+    assert len(opened) <= 1 + 2 * together
     assert all(part.content._file.closed for part in opened)
+
+
+def test_what_only_has_to_be_opened_is_opened_together_and_loaded(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    """The first by itself and by who asks; one that cannot be loaded is told, closed and left out."""
+    wanted = instances(shelf)
+    given, by, opened, loaded = Given(wanted), [], [], []
+
+    def prepare_one(instance: StoredInstance) -> Part10:
+        by.append(threading.current_thread())
+        part = prepare(shelf.retrieve, instance, [""])
+        opened.append(part)
+        part.content.load = lambda: load(part)  # type: ignore[method-assign]
+        return part
+
+    def load(part: Part10) -> bool:
+        if part.instance is wanted[3]:
+            raise FixityError(key="k", reason="the disk")
+        loaded.append(part.instance)
+        return True
+
+    assert is_quick(wanted[0], [""])
+    assert not is_quick(wanted[0], [DEFLATED])
+    assert not is_quick(StoredInstance(1, "1", "2", "3", "4", EXPLICIT, bytes(32), 9, ()), [""])
+    came = []
+    for part in iter_prepared(pool, prepare_one, given, quick=lambda each: is_quick(each, [""]), together=3):
+        came.append(part.instance)
+        part.content.close()
+    assert came == [each for each in wanted if each is not wanted[3]]
+    assert sorted(each.instance_id for each in loaded) == [each.instance_id for each in came]
+    assert (given.failed, by.count(threading.current_thread())) == ([wanted[3]], 1)
+    assert all(part.content._file.closed for part in opened)
+
+
+def test_an_object_is_loaded_when_it_is_not_in_memory(shelf: Shelf) -> None:
+    """After loading it is there; an object that is shorter than it should be is found out."""
+    (first, *_) = instances(shelf)
+    content = prepare(shelf.retrieve, first, [""]).content
+    with closing(content):
+        content.load()
+        assert content.is_in_memory()
+        assert not content.load()
+
+
+def test_open_files_are_shared() -> None:
+    """Many who read at once have few files open each, and one at least."""
+    sharing = Sharing(files=64)
+    with ExitStack() as stack:
+        shares = [stack.enter_context(sharing.share()) for _ in range(100)]
+        assert (shares[0], shares[1], shares[3], shares[99]) == (32, 32, 16, 1)
+    with sharing.share() as alone:
+        assert alone == 32

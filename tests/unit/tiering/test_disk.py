@@ -234,6 +234,19 @@ def test_blocks_and_what_is_left_of_them_are_one_file(tmp_path: Path, size: int,
     assert was_direct or not direct or not can_be_direct(tmp_path)
 
 
+def test_what_is_read_soon_stays_in_memory(tmp_path: Path) -> None:
+    """It is asked for each file; one that somebody is about to read goes through the page cache."""
+    disk, is_read_soon = OsDisk(), True
+    disk.is_read_soon = lambda: is_read_soon
+    kept = disk.create(tmp_path)
+    is_read_soon = False
+    passing = disk.create(tmp_path)
+    assert (is_direct(kept), is_direct(passing)) == (False, can_be_direct(tmp_path))
+    for handle in (kept, passing):
+        disk.write(handle, page_aligned(bytes(BLOCK_BYTES)), 0)
+        disk.close(handle)
+
+
 def can_be_direct(folder: Path) -> bool:
     """Tell whether the file system has direct writes."""
     try:
