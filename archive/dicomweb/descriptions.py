@@ -30,6 +30,7 @@ _FRAMES: Final = f"{_INSTANCE}/frames/{{frames}}"
 _JSON: Final = (DICOM_JSON, "application/json")
 _OBJECTS: Final = ('multipart/related; type="application/dicom"',)
 _PICTURES: Final = ("image/jpeg", "image/png")
+_ALBUM: Final = tuple(f'multipart/related; type="{each}"' for each in _PICTURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,12 @@ _KEYS: Final = (
 _SEARCH: Final = (*_PAGING, *_KEYS)
 _RENDER: Final = (
     Parameter("window", "centre,width,function (linear, linear-exact, sigmoid)", {"type": "string"}),
-    Parameter("viewport", "width,height in pixels", {"type": "string"}),
+    Parameter(
+        "viewport",
+        "width,height in pixels to fit into, then x,y,width,height of the part of the image to draw, in its pixels; "
+        "each of these four may be empty, and a negative width or height mirrors",
+        {"type": "string"},
+    ),
     Parameter("quality", "of a JPEG", {"type": "integer", "minimum": 1, "maximum": 100}),
 )
 _SEARCH_WORDS: Final = "Any attribute is a key, by keyword or by tag; newest arrivals come first."
@@ -114,8 +120,12 @@ DESCRIPTIONS: Final[Mapping[tuple[str, str], Described]] = {
     ("GET", f"{_SERIES}/thumbnail"): _retrieve("seriesThumbnail", "A small picture.", _PICTURES, *_RENDER),
     ("GET", f"{_INSTANCE}/thumbnail"): _retrieve("instanceThumbnail", "A small picture.", _PICTURES, *_RENDER),
     ("GET", f"{_FRAMES}/thumbnail"): _retrieve("frameThumbnail", "A small picture.", _PICTURES, *_RENDER),
-    ("GET", f"{_INSTANCE}/rendered"): _retrieve("renderInstance", "The first frame, drawn.", _PICTURES, *_RENDER),
-    ("GET", f"{_FRAMES}/rendered"): _retrieve("renderFrame", "A frame, drawn.", _PICTURES, *_RENDER),
+    ("GET", f"{_STUDY}/rendered"): _retrieve("renderStudy", "Every frame of a study, drawn.", _ALBUM, *_RENDER),
+    ("GET", f"{_SERIES}/rendered"): _retrieve("renderSeries", "Every frame of a series, drawn.", _ALBUM, *_RENDER),
+    ("GET", f"{_INSTANCE}/rendered"): _retrieve(
+        "renderInstance", "The first frame, drawn; as multipart every frame.", (*_PICTURES, *_ALBUM), *_RENDER
+    ),
+    ("GET", f"{_FRAMES}/rendered"): _retrieve("renderFrames", "Frames, drawn.", (*_PICTURES, *_ALBUM), *_RENDER),
     ("GET", _FRAMES): _retrieve(
         "retrieveFrames", "Frames, decoded or as stored.", (f'multipart/related; type="{_OCTETS}"',)
     ),

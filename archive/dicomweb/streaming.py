@@ -20,6 +20,8 @@ from archive.http.turns import Turn, turn_of
 
 SMALL_BYTES: Final = 1 << 20
 """What is made before the first byte is sent."""
+SMALL_CHUNKS: Final = 1 << 16
+"""So many chunks of it at most; fewer where each takes long to make."""
 WINDOW_BYTES: Final = 1 << 20
 """What is read of files at a time where the kernel cannot send them itself."""
 Chunk = bytes | memoryview
@@ -163,10 +165,13 @@ class Begun:
         self.is_complete = False
         self._rest = chunks
 
-    def begin(self) -> Begun:
-        """Make the first ``SMALL_BYTES``; raises what making them raises, and keeps what was made until then."""
+    def begin(self, most: int = SMALL_CHUNKS) -> Begun:
+        """Make the first ``SMALL_BYTES``, in so many chunks at ``most``.
+
+        Raises what making them raises, and keeps what was made until then.
+        """
         size = 0
-        while size < SMALL_BYTES and not self.is_complete:
+        while size < SMALL_BYTES and len(self.first) < most and not self.is_complete:
             chunk = next(self._rest, None)
             if chunk is None:
                 self.is_complete = True
@@ -205,6 +210,11 @@ class Multipart:
         self._boundary = secrets.token_hex(16)
         self._inner = inner
         self._is_first = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is no part yet."""
+        return self._is_first
 
     @property
     def media_type(self) -> str:

@@ -43,7 +43,7 @@ class Wado:
         self._objects = Objects(viewing, self.threads)
         self._metadata = Metadata(viewing, self.metadata, self.threads)
         self._frames = FrameRequests(viewing, pictures, self.threads)
-        self._renderings = Renderings(viewing, pictures)
+        self._renderings = Renderings(viewing, pictures, self.threads)
 
     def routes(self) -> Sequence[BaseRoute]:
         """Return the routes below the path of the service."""
@@ -52,7 +52,7 @@ class Wado:
             *(Route(level, self._objects.retrieve, methods=["GET"]) for level in levels),
             *(Route(f"{level}/metadata", self._metadata.retrieve, methods=["GET"]) for level in levels),
             *(Route(f"{level}/thumbnail", self._renderings.thumbnail, methods=["GET"]) for level in (*levels, _FRAMES)),
-            *(Route(f"{level}/rendered", self._renderings.rendered, methods=["GET"]) for level in (_INSTANCE, _FRAMES)),
+            *(Route(f"{level}/rendered", self._renderings.rendered, methods=["GET"]) for level in (*levels, _FRAMES)),
             Route(_FRAMES, self._frames.frames, methods=["GET"]),
             Route(f"{_INSTANCE}/bulkdata/{{place:path}}", self._frames.bulk_data, methods=["GET"]),
         ]

@@ -239,6 +239,10 @@ class NoSuchFrame(RetrieveError):
     """There is no frame {frame}: it has {frames}."""
 
 
+class NoSuchRegion(RetrieveError):
+    """The region is not in the image, which has {columns} columns and {rows} rows."""
+
+
 class NotAllGiven(RetrieveError):
     """{failed} objects could not be given; the answer was cut so that nobody takes it for all of them."""
 

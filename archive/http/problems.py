@@ -43,6 +43,7 @@ _STATUS: Final[dict[type[BaseException], int]] = {
     errors.NotReadableYet: 503,
     errors.NotAnImage: 406,
     errors.NoSuchFrame: 404,
+    errors.NoSuchRegion: 400,
     errors.MessageRefused: 422,
     errors.MessageNotFound: 404,
     errors.RebuildRefused: 409,

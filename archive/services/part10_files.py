@@ -67,7 +67,10 @@ class Part10:
 
 @dataclass(slots=True)
 class Given:
-    """What became of the objects of one retrieve so far; ``foreseen``: those that were known not to be given."""
+    """What became of the objects of one retrieve so far; ``foreseen``: those that were known not to be given.
+
+    ``first_error``: why the first was not, or the first of those that may be given later.
+    """
 
     instances: Sequence[StoredInstance]
     foreseen: Sequence[StoredInstance] = ()
@@ -81,7 +84,8 @@ class Given:
         uid, reason = instance.sop_instance_uid, type(error).__name__
         _log.warning("object_not_given", sop_instance_uid=uid, reason=reason)
         self.failed.append(instance)
-        self.first_error = self.first_error or error
+        if self.first_error is None or (error.retryable and not self.first_error.retryable):
+            self.first_error = error
 
     @property
     def surprises(self) -> int:

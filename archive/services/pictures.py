@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
@@ -24,6 +24,10 @@ from tiering.transcode.syntaxes import SOURCES
 EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _PIXELS: Final = 0x7FE00008
+
+
+Numbered = Generator[tuple[int, bytes], None, None]
+"""Numbers of frames and their pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class OpenObject:
         return found
 
 
-def check_frames(frames: Frames, numbers: list[int]) -> None:
+def check_frames(frames: Frames, numbers: Sequence[int]) -> None:
     """Raise NoSuchFrame unless all of these frames, counted from 1, are there."""
     for number in numbers:
         if not 1 <= number <= frames.picture.frames:
@@ -81,13 +85,28 @@ class Pictures:
     def rendered(self, instance: StoredInstance, number: int | None, look: Look) -> bytes:
         """Return a frame, counted from 1, as a picture; None: the middle one, which shows most.
 
-        Raises NotAnImage, NoSuchFrame, RetrieveError.
+        Raises NotAnImage, NoSuchFrame, NoSuchRegion, RetrieveError.
         """
         with self.opened(instance) as found, self.turns:
             ds, frames = found.attributes(), found.frames()
             number = (frames.picture.frames + 1) // 2 if number is None else number
             check_frames(frames, [number])
-            return encoded(draw(ds, frames, number - 1, look), look, aspect=pixel_aspect(ds))
+            return _drawn(ds, frames, number, look)
+
+    def iter_rendered(self, stored: StoredObject, numbers: Sequence[int], look: Look) -> Numbered:
+        """Yield frames of an object, counted from 1, and their pictures, each drawn once it is asked for.
+
+        Without ``numbers`` these are all of its frames. Raises what ``rendered`` does; close it.
+        """
+        with opened(self.retrieve, stored) as found:
+            with self.turns:
+                ds, frames = found.attributes(), found.frames()
+            numbers = numbers or range(1, frames.picture.frames + 1)
+            check_frames(frames, numbers)
+            for number in numbers:
+                with self.turns:
+                    picture = _drawn(ds, frames, number, look)
+                yield number, picture
 
 
 @contextmanager
@@ -102,6 +121,10 @@ def opened(retrieve: Retrieve, stored: StoredObject) -> Iterator[OpenObject]:
         raise RetrieveError(reason=exc.strerror or type(exc).__name__) from exc
     finally:
         content.close()
+
+
+def _drawn(ds: Dataset, frames: Frames, number: int, look: Look) -> bytes:
+    return encoded(draw(ds, frames, number - 1, look), look, aspect=pixel_aspect(ds))
 
 
 def draw(ds: Dataset, frames: Frames, index: int, look: Look) -> Picture8:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from archive.errors import NoSuchRegion
 from archive.services.display import GreyDisplay, Lut, Palette, Window
 
 Samples = NDArray[Any]
@@ -23,21 +24,54 @@ LARGEST_SIDE: Final = 4096
 _MIDDLE: Final = (0.5, 99.5)
 _PNG_LEVEL: Final = 1
 _LEAST_STEP: Final = 1e-9
+_ROUNDING: Final = 1e-6
 _TO_RGB: Final = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]], "f4")
 """From YBR_FULL (PS3.3 C.7.6.3.1.2) with chroma around 128."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of an image in its own pixels, which may be fractions (PS3.18 section 8.3.5.1.3).
+
+    ``width`` and ``height`` None: to the edge of the image; negative: what is cut is mirrored.
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    width: float | None = None
+    height: float | None = None
+
+    def cut(self, picture: Picture8) -> Picture8:
+        """Return this part, to the nearest whole pixels, one at least. Raises NoSuchRegion when it reaches beyond."""
+        rows, columns = picture.shape[:2]
+        across, down = _pixels(self.left, self.width, columns), _pixels(self.top, self.height, rows)
+        if across is None or down is None:
+            raise NoSuchRegion(columns=columns, rows=rows, reason="outside of the image")
+        part = picture[down, across]
+        part = part[:, ::-1] if (self.width or 0) < 0 else part
+        return np.ascontiguousarray(part[::-1] if (self.height or 0) < 0 else part)
+
+
+def _pixels(start: float, length: float | None, size: int) -> slice | None:
+    end = size if length is None else start + abs(length)
+    if start >= size or end > size + _ROUNDING:
+        return None
+    first = min(int(start + 0.5), size - 1)
+    return slice(first, max(int(end + 0.5), first + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """How a picture is wanted: ``media_type`` image/jpeg or image/png; ``size`` (width, height) is what it fits in.
 
-    ``window`` takes the place of the object's own; ``quality`` of JPEG from 1 to 100.
+    ``window`` takes the place of the object's own; ``quality`` of JPEG from 1 to 100; ``region`` is what is shown.
     """
 
     media_type: Literal["image/jpeg", "image/png"] = "image/jpeg"
     window: Window | None = None
     size: tuple[int, int] | None = None
     quality: int = DEFAULT_QUALITY
+    region: Region | None = None
 
 
 def grey_picture(samples: Samples, display: GreyDisplay, window: Window | None = None) -> Picture8:
@@ -133,9 +167,10 @@ def _rgb_of_ybr(ybr: Picture8) -> Picture8:
 def encoded(picture: Picture8, look: Look, *, aspect: float = 1.0) -> bytes:
     """Return a picture as PNG or JPEG, fitted into the size that is wanted; ``aspect``: height of a pixel to its width.
 
-    It is never made larger than it is, unless a size says so.
+    It is never made larger than it is, unless a size says so. What is outside of the region is cut off first. Raises
+    NoSuchRegion.
     """
-    image = Image.fromarray(picture)
+    image = Image.fromarray(picture if look.region is None else look.region.cut(picture))
     size = _fitted(image.width, max(round(image.height * aspect), 1), look.size)
     if size != image.size:
         is_smaller = size[0] < image.width

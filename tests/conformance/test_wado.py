@@ -26,7 +26,7 @@ from tests.archive_process import ArchiveProcess, running_archive
 from tests.conformance.test_elimination import Desk
 from tests.dcmtk import storescu
 from tests.objects import ROOT, changed, ct_dataset, dataset_bytes, part10_bytes
-from tests.web_reader import AS_STORED, DICOM, HTTP, OCTETS, Reader, place
+from tests.web_reader import AS_STORED, DICOM, HTTP, OCTETS, Reader, parts_of, place
 
 STUDY, SERIES = f"/studies/{ROOT}.1", f"/studies/{ROOT}.1/series/{ROOT}.1.1"
 LARGE = 900
@@ -160,6 +160,11 @@ def test_an_instance_may_come_by_itself(ward: Ward) -> None:
         (f"{SERIES}/instances/{ROOT}.1.1.1/bulkdata/..%2f..%2fx", "*/*", 400, ""),
         (f"{STUDY}/series/{ROOT}.1.2/instances/{ROOT}.1.2.50/rendered", "*/*", 406, "pixel data"),
         (f"{STUDY}/series/{ROOT}.1.2/instances/{ROOT}.1.2.50/frames/1", "*/*", 406, "pixel data"),
+        (f"{STUDY}/series/{ROOT}.1.2/rendered", "*/*", 406, "pixel data"),
+        (f"{STUDY}/rendered", "image/gif", 406, "image/png"),
+        (f"{STUDY}/series/1.2.3/rendered", "*/*", 404, ""),
+        ("/studies/1.2.3/rendered", "*/*", 404, "no study"),
+        ("/studies/abc/rendered", "*/*", 400, "UID"),
     ],
 )
 def test_what_cannot_be_given_is_a_problem(ward: Ward, path: str, accept: str, status: int, words: str) -> None:
@@ -241,7 +246,7 @@ def test_a_study_of_another_site_is_not_there(ward: Ward) -> None:
     """Neither its objects, nor metadata, frames, pictures nor bulk data; the words do not tell why."""
     instance = f"{SERIES}/instances/{ROOT}.1.1.1"
     paths = [STUDY, f"{SERIES}/metadata", f"{instance}/metadata", f"{instance}/frames/1", f"{instance}/rendered"]
-    paths += [f"{STUDY}/thumbnail", f"{instance}/bulkdata/7FE00010"]
+    paths += [f"{STUDY}/thumbnail", f"{instance}/bulkdata/7FE00010", f"{STUDY}/rendered", f"{SERIES}/rendered"]
     with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2")) as client:
         for path in paths:
             answer = client.get(ward.reader.url + path)
@@ -279,6 +284,20 @@ def test_everything_seen_is_in_the_journal(ward: Ward) -> None:
     assert "MOREAU" not in ward.archive.log()
 
 
+def test_a_study_is_drawn_but_for_what_has_no_pixels(ward: Ward) -> None:
+    """206 with the images alone, 200 where there is nothing else; who looked is in the journal, once for a while."""
+    for path, status in ((STUDY, 206), (SERIES, 200), (f"/studies/{ROOT}.2", 200)):
+        answer = ward.reader.get(f"{path}/rendered?viewport=64,64", status=status, access_reason="album")
+        parts = parts_of(answer)
+        assert [kind for kind, _ in parts] == ["image/jpeg"] * (30 if path.endswith(".2") else IMAGES)
+    looked = [body for _, body in ward.journal("viewed", "album", 2)]
+    assert [(body["service"], body["study_instance_uid"]) for body in looked] == [
+        ("WADO-RS rendered", f"{ROOT}.1"),
+        ("WADO-RS rendered", f"{ROOT}.2"),
+    ]
+    assert {(tuple(body["roles"]), body["address"]) for body in looked} == {(("radiologist",), "127.0.0.1")}
+
+
 # ---- when things go wrong --------------------------------------------------------------------------------------------
 
 
@@ -296,20 +315,39 @@ def open_files(archive: ArchiveProcess) -> int:
 
 def test_a_reader_that_goes_away_costs_nothing(ward: Ward) -> None:
     """In the middle of a study: nothing more is read, files are closed, the journal says how far it came."""
-    path = f"/dicom-web/studies/{ROOT}.2"
+    leave_within(ward, f"/studies/{ROOT}.2", DICOM)
+    ((_, body),) = ward.journal("retrieved", "gone")
+    assert 1 <= body["completed"] < 30
+    assert body["completed"] + body["remaining"] == 30
+    wait_until_closed(ward)
+    assert len(ward.reader.objects(STUDY)) == IMAGES + 1
+
+
+def leave_within(ward: Ward, path: str, accept: str) -> None:
+    """Go away when 3 MiB of an answer have come."""
     with socket.create_connection((ward.archive.host, ward.archive.http_port)) as connection:
-        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {DICOM}\r\nAccess-Reason: gone\r\n\r\n"
+        request = f"GET /dicom-web{path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nAccess-Reason: gone\r\n\r\n"
         connection.sendall(request.encode())
         received = 0
         while received < 3 << 20:
             received += len(connection.recv(1 << 16))
-    ((_, body),) = ward.journal("retrieved", "gone")
-    assert 1 <= body["completed"] < 30
-    assert body["completed"] + body["remaining"] == 30
+
+
+def wait_until_closed(ward: Ward) -> None:
+    """Wait until no object is open."""
     deadline = time.monotonic() + 10
     while open_files(ward.archive):
         assert time.monotonic() < deadline
-    assert len(ward.reader.objects(STUDY)) == IMAGES + 1
+
+
+def test_nothing_is_drawn_for_a_reader_that_goes_away(ward: Ward) -> None:
+    """In the middle of a study of pictures: files are closed, and others are served."""
+    leave_within(ward, f"/studies/{ROOT}.2/rendered?quality=100", "image/jpeg")
+    wait_until_closed(ward)
+    assert len(ward.reader.parts(f"{SERIES}/rendered", 'multipart/related; type="image/png"')) == IMAGES
+    answer = ward.reader.client.head(f"{ward.reader.url}/studies/{ROOT}.2/rendered?quality=100")
+    assert (answer.status_code, answer.content) == (200, b"")
+    wait_until_closed(ward)
 
 
 def test_a_head_request_reads_nothing(ward: Ward) -> None:
@@ -355,14 +393,20 @@ def test_what_is_lost_is_left_out_and_told(tmp_path: Path) -> None:
         there = {f"{ROOT}.1.1.1", f"{ROOT}.1.1.3"}
         assert set(reader.objects(STUDY, status=206)) == there
         reader.problem(f"{SERIES}/instances/{ROOT}.1.1.2", DICOM, 500)
-        with pytest.raises(httpx.RemoteProtocolError):
-            reader.get(f"/studies/{ROOT}.2", DICOM)
+        pictures = "rendered?quality=100"
+        for path, accept in ((f"/studies/{ROOT}.2", DICOM), (f"/studies/{ROOT}.2/{pictures}", "image/jpeg")):
+            with pytest.raises(httpx.RemoteProtocolError):
+                reader.get(path, accept)
+        assert len(reader.parts(f"{STUDY}/{pictures}", "image/jpeg", status=206)) == 2
+        reader.problem(f"{SERIES}/instances/{ROOT}.1.1.2/rendered", "image/jpeg", 500)
         archive.stop()
         Desk(archive).drimbox("verify", status=17)
         archive.start()
         reader = Reader(archive)
         assert set(reader.objects(STUDY, status=206)) == there
         assert set(reader.objects(f"/studies/{ROOT}.2", status=206)) == {f"{ROOT}.2.1.1", f"{ROOT}.2.1.2"}
+        for path in (STUDY, f"/studies/{ROOT}.2"):
+            assert len(reader.parts(f"{path}/{pictures}", "image/jpeg", status=206)) == 2
         assert [each["00080018"]["Value"][0] for each in reader.metadata(STUDY)] == [
             f"{ROOT}.1.1.{number}" for number in (1, 2, 3)
         ]

@@ -164,6 +164,10 @@ def test_metadata_frames_and_pictures_of_a_cold_study(shelf: Shelf, study: str) 
     shown = Image.open(io.BytesIO(shelf.reader.get(f"{place(first)}/rendered", "image/png").content))
     assert shown.size == (first.Columns, first.Rows)
     assert shelf.reader.get(f"/studies/{study}/thumbnail").headers["content-type"] == "image/jpeg"
+    shelf.forget()
+    drawn = shelf.reader.parts(f"/studies/{study}/rendered", 'multipart/related; type="image/png"')
+    assert len(drawn) == SLICES
+    assert drawn[0][1] == shelf.reader.get(f"{place(first)}/rendered", "image/png").content
 
 
 @COLD
@@ -190,7 +194,9 @@ def test_a_store_that_does_not_answer_is_told(shelf: Shelf) -> None:
         for study, metadata in told.items():
             series, uid = metadata[0]["0020000E"]["Value"][0], metadata[0]["00080018"]["Value"][0]
             instance = f"/studies/{study}/series/{series}/instances/{uid}"
-            for what in (f"/studies/{study}", f"{instance}/frames/1", f"{instance}/rendered", f"{instance}/metadata"):
+            single = [f"{instance}/frames/1", f"{instance}/rendered", f"{instance}/metadata"]
+            drawn = [f"/studies/{study}/rendered", f"/studies/{study}/series/{series}/rendered"]
+            for what in (f"/studies/{study}", *single, *drawn):
                 answer = shelf.reader.get(what, status=503)
                 assert int(answer.headers["retry-after"]) > 0
                 assert answer.headers["content-type"] == "application/problem+json"

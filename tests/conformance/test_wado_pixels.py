@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
+import httpx
 import imagecodecs
 import numpy as np
 import pytest
+from dicomweb_client.api import DICOMwebClient
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmread
@@ -269,8 +272,189 @@ def test_a_picture_is_drawn_as_it_is_asked_for(shelf: Shelf) -> None:
     assert least < best
     for path in ("/frames/3/rendered", "/frames/9/thumbnail"):
         shelf.reader.problem(f"{place(ds)}{path}", "image/png", 404)
-    shelf.reader.problem(f"{place(ds)}/frames/1,2/rendered", "image/png", 400)
     shelf.reader.problem(f"{place(ds)}/rendered?window=1", "image/png", 400)
+
+
+PNGS = 'multipart/related; type="image/png"'
+WINDOW = (1500.0, 2500.0)
+
+
+def album(answer: httpx.Response, media_type: str = "image/png") -> list[tuple[str, bytes]]:
+    """Return Content-Location and bytes of each picture, as Python's own reader of messages finds them."""
+    assert answer.headers["content-type"].startswith(f'multipart/related; type="{media_type}"; boundary=')
+    message = message_from_bytes(f"Content-Type: {answer.headers['content-type']}\r\n\r\n".encode() + answer.content)
+    assert message.is_multipart() and not message.defects
+    found = []
+    for part in list(message.walk())[1:]:
+        data = part.get_payload(decode=True)
+        assert isinstance(data, bytes) and part.get_content_type() == media_type
+        found.append((str(part["Content-Location"]), data))
+    return found
+
+
+def gray(data: bytes) -> NDArray[Any]:
+    """Return the values of a picture."""
+    return np.asarray(Image.open(io.BytesIO(data))).astype(int)
+
+
+def through(ds: Dataset, centre: float, width: float) -> NDArray[Any]:
+    """Return an image of pydicom's through a linear window (PS3.3 C.11.2.1.2.1), in fractions of a step."""
+    values = ds.pixel_array.astype(float) * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
+    return np.clip(((values - (centre - 0.5)) / (width - 1) + 0.5) * 255, 0, 255)
+
+
+def test_a_series_is_drawn_whole(shelf: Shelf) -> None:
+    """An image after the other by number, the same as each by itself under the address that its part has."""
+    sent = [shelf.of(name) for name in GREYS]
+    query = "?viewport=60,60&window=1000,3000,linear"
+    for level in ("series", "study"):
+        pictures = album(shelf.reader.get(f"{place(sent[0], level=level)}/rendered{query}", PNGS))
+        assert [where for where, _ in pictures] == [
+            f"{shelf.reader.url}{place(ds)}/frames/1/rendered" for ds in sorted(sent, key=lambda ds: ds.InstanceNumber)
+        ]
+        for where, data in pictures:
+            assert data == shelf.reader.get(where + query, "image/png").content
+            assert gray(data).shape == (42, 60)
+
+
+def test_every_frame_of_every_syntax_is_in_a_drawn_study(shelf: Shelf) -> None:
+    """All frames of all instances, whatever they are compressed in; lossless ones are all the same pictures."""
+    ds = shelf.of(EXPLICIT)
+    pictures = dict(album(shelf.reader.get(f"{place(ds, level='study')}/rendered", PNGS)))
+    expected = {f"{place(shelf.of(name))}/frames/{frame}/rendered" for name in SYNTAXES for frame in (1, 2)}
+    assert {where.removeprefix(shelf.reader.url) for where in pictures} == {
+        *expected,
+        f"{place(shelf.of(JPEG))}/frames/1/rendered",
+    }
+    for frame in (1, 2):
+        of_all = [pictures[f"{shelf.reader.url}{place(shelf.of(name))}/frames/{frame}/rendered"] for name in SYNTAXES]
+        assert of_all == [of_all[0]] * len(SYNTAXES)
+
+
+def test_frames_of_one_instance_are_drawn_together(shelf: Shelf) -> None:
+    """Those that are named, in that order, or all as multipart; by itself an instance is its first frame."""
+    path = place(shelf.of(EXPLICIT))
+    one, two = (shelf.reader.get(f"{path}/frames/{number}/rendered", "image/png").content for number in (1, 2))
+    assert [data for _, data in album(shelf.reader.get(f"{path}/rendered", PNGS))] == [one, two]
+    assert [data for _, data in album(shelf.reader.get(f"{path}/frames/2,1/rendered", PNGS))] == [two, one]
+    assert [data for _, data in album(shelf.reader.get(f"{path}/frames/2,1/rendered", "image/png"))] == [two, one]
+    assert [data for _, data in album(shelf.reader.get(f"{path}/frames/2/rendered", PNGS))] == [two]
+    assert shelf.reader.get(f"{path}/rendered", "image/png").content == one
+    assert "has 2" in shelf.reader.problem(f"{path}/frames/1,3/rendered", PNGS, 404)
+    shelf.reader.problem(f"{path}/frames/1,,2/rendered", PNGS, 400)
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("*/*", "image/jpeg"),
+        ("image/jpeg", "image/jpeg"),
+        ("image/png", "image/png"),
+        ("multipart/*", "image/jpeg"),
+        ('multipart/related; type="image/jpeg"', "image/jpeg"),
+        ("multipart/related; type=image/gif, multipart/related; type=image/png; q=0.4", "image/png"),
+    ],
+)
+def test_a_drawn_series_takes_the_form_that_is_accepted(shelf: Shelf, accept: str, media_type: str) -> None:
+    """The form of its pictures, with or without a multipart around it: there is always one around several."""
+    path = f"{place(shelf.of('plain'), level='series')}/rendered"
+    assert len(album(shelf.reader.get(path, accept), media_type)) == len(GREYS)
+
+
+@pytest.mark.parametrize("accept", ["image/gif", "video/mp4", DICOM, "application/dicom+json", "multipart/mixed"])
+def test_a_drawn_series_has_no_other_form(shelf: Shelf, accept: str) -> None:
+    """Whoever asks is told in which forms there are pictures."""
+    for level in ("series", "study"):
+        path = f"{place(shelf.of('plain'), level=level)}/rendered"
+        assert "image/jpeg, image/png" in shelf.reader.problem(path, accept, 406)
+
+
+def test_the_package_dicomweb_client_reads_drawn_series(shelf: Shelf) -> None:
+    """It asks for pictures of a series and of frames by their form alone, and takes the body as it comes."""
+    client, ds = DICOMwebClient(shelf.reader.url), shelf.of(EXPLICIT)
+    plain = shelf.of("plain")
+    body = client.retrieve_series_rendered(plain.StudyInstanceUID, plain.SeriesInstanceUID, ("image/png",))
+    assert body.count(b"\x89PNG") == len(GREYS)
+    uids = (ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID)
+    assert client.retrieve_instance_frames_rendered(*uids, [2, 1], ("image/png",)).count(b"\x89PNG") == 2
+    asked = {"viewport": "10,10,5,6,10,10"}
+    part = client.retrieve_instance_frames_rendered(*uids, [2], ("image/png",), asked)
+    whole = client.retrieve_instance_frames_rendered(*uids, [2], ("image/png",))
+    assert np.array_equal(gray(part), gray(whole)[6:16, 5:15])
+
+
+@pytest.mark.parametrize(
+    ("region", "rows", "columns"),
+    [
+        ("20,10,5,7,20,10", slice(7, 17), slice(5, 25)),
+        ("20,10,5,7,-20,10", slice(7, 17), slice(24, 4, -1)),
+        ("20,10,5,7,20,-10", slice(16, 6, -1), slice(5, 25)),
+        ("20,10,5,7,-20,-10", slice(16, 6, -1), slice(24, 4, -1)),
+        ("20,10,,,20,10", slice(0, 10), slice(0, 20)),
+        ("42,26,5,7", slice(7, 33), slice(5, 47)),
+        ("47,26,,7", slice(7, 33), slice(0, 47)),
+        ("47,33,,,-47", slice(0, 33), slice(None, None, -1)),
+        ("20,10,5.4,6.6,19.9,10", slice(7, 17), slice(5, 25)),
+        ("20,10,27,23,20,10", slice(23, 33), slice(27, 47)),
+    ],
+)
+@pytest.mark.parametrize("window", [None, (1100.0, 2200.0)])
+def test_a_part_of_an_image_is_its_pixels(
+    shelf: Shelf, region: str, rows: slice, columns: slice, window: tuple[float, float] | None
+) -> None:
+    """Those of pydicom's image through the window, cut and mirrored with numpy: a viewport of its size scales nothing.
+
+    The window of the object, or the one that is asked for.
+    """
+    ds = shelf.of("plain")
+    query = f"viewport={region}" + ("" if window is None else f"&window={window[0]},{window[1]},linear")
+    drawn = gray(shelf.reader.get(f"{place(ds)}/rendered?{query}", "image/png").content)
+    expected = through(ds, *(window or WINDOW))[rows, columns]
+    assert drawn.shape == expected.shape
+    assert np.abs(drawn - expected).max() <= 0.51
+    assert expected.max() - expected.min() > 20
+
+
+def test_a_part_of_an_image_is_scaled_to_its_viewport(shelf: Shelf) -> None:
+    """As large as fits, its own proportions kept; smaller ones are means of its pixels; in colours and JPEG too."""
+    ds = shelf.of("plain")
+
+    def part(viewport: str, ds: Dataset = ds, accept: str = "image/png") -> NDArray[Any]:
+        return gray(shelf.reader.get(f"{place(ds)}/rendered?viewport={viewport}", accept).content)
+
+    assert part("80,200,5,7,20,10").shape == (40, 80)
+    assert part("200,40,5,7,-20,10").shape == (40, 80)
+    halves = through(ds, *WINDOW)[7:17, 5:25].reshape(5, 2, 10, 2).mean(axis=(1, 3))
+    assert np.abs(part("10,10,5,7,20,10") - halves).max() <= 1.01
+    assert np.abs(part("20,10,5,7,20,10", accept="image/jpeg") - through(ds, *WINDOW)[7:17, 5:25]).max() <= 12
+    colours = shelf.of("SC_rgb_gdcm_KY.dcm")
+    whole = gray(shelf.reader.get(f"{place(colours)}/rendered", "image/png").content)
+    assert np.array_equal(part("30,20,10,15,-30,20", colours), whole[15:35, 39:9:-1])
+    thumbnail = shelf.reader.get(f"{place(ds)}/thumbnail?viewport=20,10,5,7,20,10", "image/png").content
+    assert np.array_equal(gray(thumbnail), part("20,10,5,7,20,10"))
+
+
+@pytest.mark.parametrize(
+    ("viewport", "words"),
+    [
+        ("20", "width,height"),
+        (",,5,7,20,10", "width,height"),
+        ("20,10,a,7,20,10", "x,y,width,height"),
+        ("20,10,5,7,20,10,1", "x,y,width,height"),
+        ("20,10,-5,7,20,10", "from 0 on"),
+        ("20,10,5,7,0,10", "negative"),
+        ("20,10,28,23,20,10", "47 columns and 33 rows"),
+        ("20,10,0,0,20,34", "47 columns and 33 rows"),
+        ("20,10,47", "47 columns and 33 rows"),
+        ("0,10", "sides from 1"),
+    ],
+)
+def test_a_viewport_that_makes_no_sense_is_told(shelf: Shelf, viewport: str, words: str) -> None:
+    """What is wrong with it, for an image, a frame, a thumbnail and where no image of a series has such a part."""
+    ds = shelf.of("plain")
+    for path in ("/rendered", "/frames/1/rendered", "/thumbnail"):
+        assert words in shelf.reader.problem(f"{place(ds)}{path}?viewport={viewport}", "image/png", 400)
+    assert words in shelf.reader.problem(f"{place(ds, level='series')}/rendered?viewport={viewport}", PNGS, 400)
 
 
 def test_metadata_of_every_syntax_is_alike(shelf: Shelf) -> None:

@@ -8,11 +8,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
+from archive.dicomweb.streaming import Threads
+from archive.dicomweb.wado_rendered import Renderings
 from archive.errors import NotReadableYet
+from archive.http.access import set_person
+from archive.http.problems import problem_of
 from archive.services.accesses import Access
 from archive.services.part10_files import prepare
 from archive.services.people import Person
+from archive.services.pictures import Pictures
 from archive.services.recall import Recall
 from archive.services.thaw_times import thaw_time
 from archive.services.viewing import Viewing
@@ -69,3 +75,49 @@ def test_where_nothing_thaws_nothing_is_asked(reading: Reading) -> None:
     reading.store.looks = 0
     viewing.check_readable(viewing.find(ROSE, study_uid(1)), ROSE)
     assert reading.store.looks == 0
+
+
+def asked(level: str) -> Request:
+    """Return ROSE's request for the pictures of a study or of its series."""
+    params = {"study": study_uid(1)} | ({} if level == "study" else {"series": f"{study_uid(1)}.1"})
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/",
+        "server": ("archive", 80),
+        "query_string": b"",
+        "headers": [(b"accept", b"image/png")],
+        "path_params": params,
+        "client": (ROSE.address, 1),
+    }
+    set_person(scope, ROSE.person)
+    return Request(scope)
+
+
+@pytest.fixture
+def renderings(reading: Reading) -> Iterator[Renderings]:
+    """Lend what draws the study."""
+    threads = Threads()
+    yield Renderings(Viewing(reading.retrieve), Pictures(reading.retrieve), threads)
+    threads.stop()
+
+
+@pytest.mark.parametrize("level", ["study", "series"])
+def test_who_wants_pictures_is_told_when_to_come_back(reading: Reading, renderings: Renderings, level: str) -> None:
+    """Of a study or series that has to thaw none is drawn: the thaw is asked for, nothing read, nobody has looked."""
+    with pytest.raises(NotReadableYet) as caught:
+        renderings.rendered(asked(level))
+    told = problem_of(caught.value)
+    assert (told.status, int(told.headers["Retry-After"]) > 60) == (503, True)
+    assert (reading.store.reads, len(reading.store.thaws)) == ([], 1)
+    assert reading.bodies("viewed") == []
+
+
+def test_pictures_of_a_study_that_fell_asleep_are_not_begun(reading: Reading, renderings: Renderings) -> None:
+    """Where that is only found out when it is opened, the answer is the same: there is no picture of it yet."""
+    assert reading.recall is not None
+    viewing = Viewing(replace(reading.retrieve, recall=None))
+    with pytest.raises(NotReadableYet):
+        replace(renderings, viewing=viewing).rendered(asked("study"))
+    assert len(reading.bodies("viewed")) == 1

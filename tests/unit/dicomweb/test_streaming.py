@@ -169,6 +169,15 @@ def test_no_more_than_the_beginning_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     assert other.closed.is_set()
 
 
+def test_a_beginning_may_be_so_many_chunks() -> None:
+    """Where each takes long to make, nobody waits until they are enough bytes."""
+    making = Making(9)
+    begun = Begun(making.chunks()).begin(3)
+    assert (making.made, begun.is_complete) == (3, False)
+    assert b"".join(begun) == b"0;1;2;3;4;5;6;7;8;"
+    assert Begun(Making(2).chunks()).begin(3).is_complete
+
+
 def test_what_is_short_is_answered_at_once(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its true length, whatever was expected; what is long is streamed."""
     short = answer_of(
@@ -253,6 +262,13 @@ def test_the_server_knows_what_it_has_not_seen(is_chunked: bool, left: int) -> N
     direct.account(3)
     direct.account(4)
     assert (direct.sent_bytes, direct.cycle.expected_content_length) == (7, left)
+
+
+def test_a_message_knows_whether_it_has_parts() -> None:
+    """Who has put none into it can still answer otherwise."""
+    empty, other = Multipart("a/b"), Multipart("a/b")
+    other.head("a/b")
+    assert (empty.is_empty, other.is_empty) == (True, False)
 
 
 def test_parts_are_a_message_that_others_can_read() -> None:

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from archive.dicomweb.accept import parse_accept
 from archive.dicomweb.wado import wanted_syntaxes
 from archive.dicomweb.wado_frames import OCTETS, Form, byte_range, choose_form, read_list, read_path
-from archive.dicomweb.wado_rendered import read_look
+from archive.dicomweb.wado_rendered import picture_form, read_look
 from archive.errors import BadRequest, NotAcceptable
 from archive.services.display import Window
-from archive.services.rendering import Look
+from archive.services.rendering import Look, Region
 from tests.unit.tiering.transcode.building import ENCODERS, EXPLICIT, JPEG_LS, Module, compressed, element, image
 from tiering.transcode.pixels import Frames, find_frames
 
@@ -175,6 +175,24 @@ def test_looks() -> None:
         "window=1,0,linear",
         "window=nan,1,linear",
         "viewport=10",
+        "viewport=",
+        "viewport=,",
+        "viewport=10,",
+        "viewport=1.5,5",
+        "viewport=-5,5",
+        "viewport=,,1,1,1,1",
+        "viewport=5,5,1,1,1,1,1",
+        "viewport=5,5,-1,0",
+        "viewport=5,5,0,-0.5",
+        "viewport=5,5,0,0,0,5",
+        "viewport=5,5,0,0,5,-0",
+        "viewport=5,5,a",
+        "viewport=5,5,1e1",
+        "viewport=5,5,nan",
+        "viewport=5,5,inf",
+        "viewport=5,5,1_0",
+        "viewport=5,5,%D9%A1",
+        "viewport=5,5,9999999",
         "viewport=0,5",
         "viewport=99999,5",
         "viewport=a,b",
@@ -187,6 +205,55 @@ def test_what_makes_no_look_is_refused(query: str) -> None:
     """Nonsense is told, not guessed at."""
     with pytest.raises(BadRequest):
         read_look(asked(query))
+
+
+@pytest.mark.parametrize(
+    ("viewport", "size", "region"),
+    [
+        ("100,50", (100, 50), None),
+        ("100,50,", (100, 50), None),
+        ("100,50,,,,", (100, 50), None),
+        ("100,50,3", (100, 50), Region(left=3)),
+        ("100,50,,4", (100, 50), Region(top=4)),
+        ("100,50,,,20,10", (100, 50), Region(width=20, height=10)),
+        ("100,50,1,2,20", (100, 50), Region(1, 2, 20)),
+        ("100,50, 1.5,2.25,-20.5,-10", (100, 50), Region(1.5, 2.25, -20.5, -10)),
+        ("100,50,0,0,,-10", (100, 50), Region(height=-10)),
+    ],
+)
+def test_viewports(viewport: str, size: tuple[int, int], region: Region | None) -> None:
+    """The part of the image may be left away, as a whole or value by value; without any it is all of it."""
+    assert read_look(asked(f"viewport={viewport}")) == Look("image/png", size=size, region=region)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", ("image/jpeg", False)),
+        ("image/*", ("image/jpeg", False)),
+        ("image/png", ("image/png", False)),
+        ("image/gif, image/png;q=0.5", ("image/png", False)),
+        ("multipart/*", ("image/jpeg", True)),
+        ("multipart/related", ("image/jpeg", True)),
+        ('multipart/related; type="image/*"', ("image/jpeg", True)),
+        ('multipart/related; type="image/png"', ("image/png", True)),
+        ("multipart/related; type=image/gif, multipart/related; type=image/PNG", ("image/png", True)),
+        ("multipart/related; type=image/png;q=0.2, image/jpeg;q=0.3", ("image/jpeg", False)),
+    ],
+)
+def test_forms_of_pictures(accept: str, expected: tuple[str, bool]) -> None:
+    """The form that is wanted most of those that there are, with a multipart around it where that is asked for."""
+    assert picture_form(asked("", accept)) == expected
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["image/gif", "video/mp4", "application/dicom", 'multipart/related; type="application/dicom"', "multipart/mixed"],
+)
+def test_other_forms_of_pictures_are_not_given(accept: str) -> None:
+    """Whoever asks is told which there are."""
+    with pytest.raises(NotAcceptable, match=r"image/jpeg, image/png.*multipart/related"):
+        picture_form(asked("", accept))
 
 
 def test_other_pictures_are_not_drawn() -> None:

@@ -33,6 +33,8 @@ FIELDS = {
     "person": "x",
     "frame": 7,
     "frames": 6,
+    "columns": 47,
+    "rows": 33,
     "failed": 2,
     "package": "x.tgz",
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from archive.errors import FixityError, SyntaxNotAccepted
+from archive.errors import ColdStoreDown, FixityError, NotReadableYet, SyntaxNotAccepted
 from archive.index.records import StoredInstance
 from archive.services.part10_files import (
     AS_STORED,
@@ -221,3 +221,14 @@ def test_open_files_are_shared() -> None:
         assert (shares[0], shares[1], shares[3], shares[99]) == (32, 32, 16, 1)
     with sharing.share() as alone:
         assert alone == 32
+
+
+def test_the_error_that_is_told_is_one_that_may_go_away(shelf: Shelf) -> None:
+    """The first of these, else the first of all: who asks is to come back where that helps."""
+    (first, second, third, *_) = instances(shelf)
+    given = Given([first, second, third])
+    lost, down, later = FixityError(key="k", reason="-"), ColdStoreDown(reason="-"), NotReadableYet(reason="-")
+    for instance, error, told in ((first, lost, lost), (second, down, down), (third, later, down)):
+        given.fail(instance, error)
+        assert given.first_error is told
+    assert given.surprises == 3

@@ -64,6 +64,22 @@ def test_the_frame_that_is_asked_for_is_drawn(shelf: Shelf) -> None:
             check_frames(found.frames(), [1, 4])
 
 
+def test_frames_are_drawn_as_they_are_asked_for(shelf: Shelf) -> None:
+    """All of an object, or those that are named; the same pictures as each by itself; the file is closed at its end."""
+    instance, drawn = stored(shelf, three_frames()), Pictures(shelf.retrieve)
+    alone = [(number, drawn.rendered(instance, number, PNG)) for number in (1, 2, 3)]
+    assert list(drawn.iter_rendered(shelf.retrieve.open(instance), (), PNG)) == alone
+    assert list(drawn.iter_rendered(shelf.retrieve.open(instance), (3, 1), PNG)) == [alone[2], alone[0]]
+    with pytest.raises(NoSuchFrame):
+        next(drawn.iter_rendered(shelf.retrieve.open(instance), (1, 4), PNG))
+    going = drawn.iter_rendered(shelf.retrieve.open(instance), (), PNG)
+    assert next(going) == alone[0]
+    assert drawn.turns.acquire(blocking=False)
+    drawn.turns.release()
+    going.close()
+    assert list(going) == []
+
+
 def test_what_is_no_image_says_so(shelf: Shelf) -> None:
     """An object without pixel data, and one whose transfer syntax nobody knows."""
     with pytest.raises(NotAnImage, match="no pixel data"):

@@ -13,11 +13,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from archive.errors import RetrieveError
+from archive.errors import NoSuchRegion, RetrieveError
 from archive.services.display import GreyDisplay, Lut, Palette, Window, grey_display, palette_of, pixel_aspect
 from archive.services.rendering import (
     Look,
     Picture8,
+    Region,
     colour_picture,
     encoded,
     grey_picture,
@@ -130,6 +131,61 @@ def test_a_picture_fits_its_viewport(size: tuple[int, int] | None, aspect: float
     """Its proportions stay, those of pixels that are no squares too."""
     picture = np.zeros((40, 60), "u1")
     assert opened(encoded(picture, Look(size=size), aspect=aspect)).size == expected
+
+
+SQUARES: Picture8 = np.arange(24 * 10, dtype="u1").reshape(10, 24)
+
+
+@pytest.mark.parametrize(
+    ("region", "expected"),
+    [
+        (Region(), SQUARES),
+        (Region(4, 2), SQUARES[2:, 4:]),
+        (Region(4, 2, 6, 3), SQUARES[2:5, 4:10]),
+        (Region(4, 2, -6, 3), SQUARES[2:5, 4:10][:, ::-1]),
+        (Region(4, 2, 6, -3), SQUARES[2:5, 4:10][::-1]),
+        (Region(width=-24, height=-10), SQUARES[::-1, ::-1]),
+        (Region(18, 0, 6, 10), SQUARES[:, 18:]),
+        (Region(3.5, 2.4, 5.9, 3.2), SQUARES[2:6, 4:9]),
+        (Region(3.1, 4.2, 0.2, 0.1), SQUARES[4:5, 3:4]),
+        (Region(23.8, 9.9), SQUARES[9:, 23:]),
+        (Region(0.1, 0.1, 23.9, 9.9), SQUARES),
+    ],
+)
+def test_a_region_is_cut_from_the_image(region: Region, expected: Picture8) -> None:
+    """In its pixels, to the edge where no size is said, to the nearest pixel, mirrored where a size is negative."""
+    assert np.array_equal(region.cut(SQUARES), expected)
+    coloured = np.stack([SQUARES] * 3, axis=-1)
+    assert np.array_equal(region.cut(coloured), np.stack([expected] * 3, axis=-1))
+    drawn = np.asarray(opened(encoded(SQUARES, Look("image/png", region=region))))
+    assert np.array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize(
+    "region", [Region(24), Region(0, 10), Region(20, 0, 5), Region(0, 8, None, -3), Region(0, 0, 24.01)]
+)
+def test_a_region_that_reaches_beyond_the_image_is_refused(region: Region) -> None:
+    """It is never moved nor made smaller: who counts pixels on the picture would count others than they think."""
+    with pytest.raises(NoSuchRegion, match="24 columns and 10 rows"):
+        region.cut(SQUARES)
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "expected"),
+    [(None, 1.0, (12, 5)), ((24, 24), 1.0, (24, 10)), ((6, 6), 1.0, (6, 2)), ((24, 24), 2.0, (24, 20))],
+)
+def test_a_region_fits_the_viewport(size: tuple[int, int] | None, aspect: float, expected: tuple[int, int]) -> None:
+    """As a whole image would, its own proportions kept."""
+    look = Look(size=size, region=Region(2, 3, 12, 5))
+    assert opened(encoded(SQUARES, look, aspect=aspect)).size == expected
+
+
+def test_a_region_is_cut_before_it_is_scaled() -> None:
+    """Nothing of what is around it is in its picture, however much it is enlarged."""
+    picture = np.full((10, 24), 200, "u1")
+    picture[3:8, 2:14] = 50
+    look = Look("image/png", size=(120, 120), region=Region(2, 3, 12, 5))
+    assert set(np.asarray(opened(encoded(picture, look))).ravel().tolist()) == {50}
 
 
 @pytest.mark.parametrize(("media_type", "form"), [("image/png", "PNG"), ("image/jpeg", "JPEG")])
