@@ -198,11 +198,12 @@ def notices_of(core: Core) -> Notices:
 def channels_of(settings: Settings) -> dict[str, Channel]:
     """Return the channels of warnings by name: those that are set."""
     mail, webhook, archive = settings.notify.mail, settings.notify.webhook, settings.dicom.ae_title
+    language = settings.notify.language
     channels: dict[str, Channel] = {}
     if mail.host is not None and mail.sender is not None:
         login = None if mail.user is None or mail.password_file is None else (mail.user, mail.password_file)
         server = MailServer(mail.host, mail.port, mail.security, login, mail.ca_file)
-        channels["mail"] = Mail(server, mail.sender, mail.recipients, archive)
+        channels["mail"] = Mail(server, mail.sender, mail.recipients, archive, language)
     if webhook.url is not None:
-        channels["webhook"] = Webhook(webhook.url, archive, webhook.token_file, webhook.ca_file)
+        channels["webhook"] = Webhook(webhook.url, archive, webhook.token_file, webhook.ca_file, language)
     return channels

@@ -96,8 +96,9 @@ class WebhookSettings(Section):
 
 
 class NotifySettings(Section):
-    """Whom warnings are given to."""
+    """Whom warnings are given to, and in which language mails and webhooks say them."""
 
+    language: Literal["fr", "en"] = "fr"
     mail: MailSettings = MailSettings()
     webhook: WebhookSettings = WebhookSettings()
 

@@ -60,6 +60,7 @@ ArchiveError
 │   ├── NotAcceptable               ├── UnsupportedMedia
 │   ├── BodyTooLarge                ├── TooSlow
 │   └── TooManyRequests
+│       └── TooManyConnections
 ├── NoticeNotSent                   a warning did not reach whom it is for
 └── CertificatesNeedCare            TLS certificates need a person
     ├── CertificatesExpireSoon      └── CertificatesExpired
@@ -86,6 +87,7 @@ from archive.errors.requests import (
     SignInExpired as SignInExpired,
     TokenRefused as TokenRefused,
     TooManyAttempts as TooManyAttempts,
+    TooManyConnections as TooManyConnections,
     TooManyRequests as TooManyRequests,
     TooSlow as TooSlow,
     UnsupportedMedia as UnsupportedMedia,

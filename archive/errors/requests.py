@@ -83,3 +83,7 @@ class TooManyRequests(RequestError):
     """Too many requests at once: try again in a moment."""
 
     retryable = True
+
+
+class TooManyConnections(TooManyRequests):
+    """Too many connections at once: try again in a moment."""

@@ -19,10 +19,17 @@ from starlette.types import Message, Receive, Scope, Send
 
 from archive import logs
 from archive.clock import monotonic
-from archive.errors import ArchiveError, NoSuchResource, NotAuthenticated, TooManyRequests, Unavailable
+from archive.errors import (
+    ArchiveError,
+    NoSuchResource,
+    NotAuthenticated,
+    TooManyConnections,
+    TooManyRequests,
+    Unavailable,
+)
 from archive.http.access import Authenticator, address_of, set_person
 from archive.http.direct import direct_of
-from archive.http.limits import BoundedAnswer, BoundedBody
+from archive.http.limits import BoundedAnswer, BoundedBody, is_crowded
 from archive.http.problems import problem_of
 from archive.http.proxies import ForwardedAddress
 from archive.http.surfaces import Surface, find_surface
@@ -97,6 +104,8 @@ class _Exchange:
 
     async def _let_in(self) -> None:
         guard, surface, scope = self._guard, self._surface, self._scope
+        if is_crowded(scope):
+            raise TooManyConnections(reason="too many connections")
         if guard.running > guard.bounds.max_requests:
             raise TooManyRequests(reason="too many requests")
         if surface is _NOWHERE:
@@ -124,7 +133,7 @@ class _Exchange:
         if not self._body.is_complete and "expect" not in Headers(scope=self._scope):
             await self._body.drain()
         response = problem_of(error).response()
-        if not self._body.is_complete:
+        if not self._body.is_complete or is_crowded(self._scope):
             response.headers["connection"] = "close"
         await self._respond(response)
 

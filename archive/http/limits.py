@@ -6,14 +6,21 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.types import Message, Receive, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from archive.clock import monotonic
 from archive.errors import BodyTooLarge, TooSlow
 
+CROWDED: Final = "drimbox.crowded"
+"""The extension of a scope that says: there are more connections than there may be, and this one has to go."""
 _LEAST_BYTES_A_SECOND: Final = 4096
 _DRAINED_BYTES: Final = 1024 * 1024
 _DRAIN_SECONDS: Final = 2.0
+
+
+def is_crowded(scope: Scope) -> bool:
+    """Tell whether a request came when there were too many connections."""
+    return CROWDED in scope.get("extensions", {})
 
 
 @dataclass(slots=True)

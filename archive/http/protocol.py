@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from archive.http.direct import EXTENSION, Direct
+from archive.http.limits import CROWDED
 
 _CLOSE: Final = b"connection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -17,9 +18,11 @@ class Connection(HttpToolsProtocol):
     """A connection that has to send its headers in time and in bounds (RFC 6585 section 5, RFC 9110 section 15.5.9).
 
     The scope's ``extensions["tls"]`` is that of the ASGI TLS extension, as far as Python tells; without TLS there is
-    a way round the event loop for long bodies instead.
+    a way round the event loop for long bodies instead. ``extensions["drimbox.crowded"]`` is there when there are more
+    than ``max_connections``: whoever answers refuses then.
     """
 
+    max_connections: ClassVar[int] = 512
     max_header_bytes: ClassVar[int] = 64 * 1024
     header_seconds: ClassVar[float] = 10.0
     send_seconds: ClassVar[float] = 60.0
@@ -75,6 +78,8 @@ class Connection(HttpToolsProtocol):
         if length > self.max_header_bytes:
             self._refuse(431)
             return
+        if len(self.connections) > self.max_connections:
+            self.scope["extensions"][CROWDED] = {}
         super().on_headers_complete()
         self._direct.cycle = self.cycle
 

@@ -91,6 +91,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _config(settings: HttpSettings, application: ASGIApp) -> uvicorn.Config:
     bounds = {
+        "max_connections": settings.max_connections,  # uvicorn's own limit would answer in its own words
         "max_header_bytes": settings.max_header_kib * _KIB,
         "header_seconds": settings.header_seconds,
         "send_seconds": settings.send_seconds,
@@ -107,6 +108,5 @@ def _config(settings: HttpSettings, application: ASGIApp) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=settings.max_connections,
         timeout_keep_alive=settings.idle_seconds,
     )

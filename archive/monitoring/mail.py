@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
@@ -15,6 +16,7 @@ from archive import logs
 from archive.errors import NoticeNotSent
 from archive.monitoring.secrets import read_secret
 from archive.services.notices import Notice
+from retention_rules.explain import Language
 
 _TIMEOUT_SECONDS: Final = 20.0
 _LONGEST_SUBJECT: Final = 200
@@ -34,12 +36,13 @@ class MailServer:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A channel: one message to all recipients. ``archive``: how the archive calls itself."""
+    """A channel: one message to all recipients, in their language. ``archive``: how the archive calls itself."""
 
     server: MailServer
     sender: str
     recipients: tuple[str, ...]
     archive: str
+    language: Language = "fr"
 
     def __call__(self, notice: Notice, at: datetime) -> None:
         """Send a warning. Raises NoticeNotSent."""
@@ -71,13 +74,16 @@ class Mail:
         return smtp
 
     def _message(self, notice: Notice, at: datetime) -> EmailMessage:
-        message = EmailMessage()
+        message, text = EmailMessage(), notice.texts[self.language]
         message["From"], message["To"] = self.sender, ", ".join(self.recipients)
-        message["Subject"] = _one_line(f"[{self.archive}] {notice.title}")[:_LONGEST_SUBJECT]
+        message["Subject"] = _one_line(f"[{self.archive}] {text.title}")[:_LONGEST_SUBJECT]
         message["Date"] = format_datetime(at)
         message["Message-ID"] = make_msgid(domain=self.sender.partition("@")[2])
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence answers it
-        message.set_content("\n".join([notice.title, "", *map(_one_line, notice.lines), ""]))
+        # Quoted-printable: accents as they are would get lost behind the first server without 8BITMIME (RFC 6152).
+        lines = [text.title, "", *map(_one_line, text.lines), ""]
+        message.set_content("\n".join(lines), cte="quoted-printable")
+        message["Content-Language"] = self.language  # RFC 3282
         return message
 
 
@@ -87,7 +93,11 @@ def _context(ca_file: Path | None) -> ssl.SSLContext:
 
 def _one_line(text: str) -> str:
     """Return a text without what would begin another line: other people's certificates name themselves as they like."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return "".join(letter if _is_of_a_line(letter) else "?" for letter in text)
+
+
+def _is_of_a_line(letter: str) -> bool:
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"  # French keeps thousands apart by such spaces
 
 
 def _words(error: Exception) -> str:

@@ -14,18 +14,20 @@ from urllib.parse import urlsplit
 from archive.errors import NoticeNotSent
 from archive.monitoring.secrets import read_secret
 from archive.services.notices import Notice
+from retention_rules.explain import Language
 
 _TIMEOUT_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A channel: one POST a warning. ``archive``: how the archive calls itself."""
+    """A channel: one POST a warning, its text in ``language``. ``archive``: how the archive calls itself."""
 
     url: str
     archive: str
     token_file: Path | None = None
     ca_file: Path | None = None
+    language: Language = "fr"
 
     def __call__(self, notice: Notice, at: datetime) -> None:
         """Send a warning. Raises NoticeNotSent, also for any answer that is not 2xx."""
@@ -56,13 +58,15 @@ class Webhook:
         return headers
 
     def _body(self, notice: Notice, at: datetime) -> bytes:
+        text = notice.texts[self.language]
         body = {
             "archive": self.archive,
             "at": at.astimezone(UTC).isoformat(),
             "kind": notice.kind,
             "grade": notice.grade,
-            "title": notice.title,
-            "lines": list(notice.lines),
+            "language": self.language,
+            "title": text.title,
+            "lines": list(text.lines),
             **{"fields": dict(notice.fields)},
         }
         return json.dumps(body).encode()

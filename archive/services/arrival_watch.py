@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, tzinfo
 from archive.index import arrivals
 from archive.index.session import Database
 from archive.services.drops import DayCompared, DropRules, compare_days
+from archive.services.notice_words import drop_text, in_each
 from archive.services.notices import Notice
 
 
@@ -37,17 +38,11 @@ class ArrivalWatch:
 
 def drop_notice(drop: DayCompared) -> Notice:
     """Return the warning for a drop: one a day for each site and modality."""
-    until = "" if drop.until_hour == 24 else f" up to {drop.until_hour}:00"
-    title = (
-        f"{drop.site} sends fewer {drop.modality} images: {drop.got} on {drop.on}{until}, "
-        f"{drop.expected:.0f} on the same weekdays before ({drop.change_percent:+.0f} %)"
-    )
     return Notice(
         subject=f"arrivals {drop.site} {drop.modality} {drop.on}",
         grade="drop",
         kind="arrivals",
-        title=title,
-        lines=("Is the modality in use? Does it still send here? drimbox status prints the last associations.",),
+        texts=in_each(lambda language: drop_text(drop, language)),
         fields={
             "site": drop.site,
             "modality": drop.modality,

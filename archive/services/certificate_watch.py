@@ -8,19 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
+from archive.services.notice_words import certificate_text, in_each
 from archive.services.notices import Notice, Notices
-from archive.services.tls_certificates import Place, Seen, State, Watched, judge
+from archive.services.tls_certificates import Place, Seen, Watched, judge
 
 Look = Callable[[Place], Sequence[Seen]]
 """Returns what is in a place; what cannot be read is something seen, never an exception."""
-
-_WHAT: Final = {
-    State.EXPIRED: "has expired: what uses it does not work any more",
-    State.NOT_YET_VALID: "is not valid yet: what uses it does not work",
-    State.UNREADABLE: "cannot be read",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +51,14 @@ class CertificateWarnings:
 def notice_of(group: Sequence[Watched]) -> Notice:
     """Return the warning for one certificate, which may lie in several places."""
     first = group[0]
-    what = _WHAT.get(first.state, f"expires in {first.days_left} days")
-    uses = ", ".join(dict.fromkeys(each.use for each in group))
-    lines = [f"{each.use}: {each.place}" + (f" ({each.problem})" if each.problem else "") for each in group]
-    if first.sha256:
-        lines += [f"Subject: {first.subject}", f"Issuer: {first.issuer}"]
-        lines += [f"Until: {first.not_after:%Y-%m-%d %H:%M} UTC", f"SHA-256: {first.sha256}"]
     return Notice(
         subject=first.known_as,
         grade=first.grade,
         kind="certificate",
-        title=f"TLS certificate ({uses}) {what}",
-        lines=tuple(lines),
+        texts=in_each(lambda language: certificate_text(group, language)),
         fields={
             "state": first.state.value,
-            "uses": uses,
+            "uses": ", ".join(dict.fromkeys(each.use for each in group)),
             "places": [each.place for each in group],
             "days_left": first.days_left,
             "sha256": first.sha256,

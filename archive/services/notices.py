@@ -16,6 +16,8 @@ from archive.clock import Clock
 from archive.errors import NoticeNotSent
 from archive.index import notices
 from archive.services.committer import Committer
+from archive.services.notice_words import Text
+from retention_rules.explain import Language
 
 JOURNAL: Final = "journal"
 _KEPT: Final = timedelta(days=4 * 365)
@@ -26,14 +28,14 @@ _log = logs.get(__name__)
 class Notice:
     """One warning. ``subject`` and ``grade`` together are given once; ``fields`` are for machines.
 
-    Nothing in it may name a patient: it leaves the site.
+    ``texts`` say it in every language: a channel takes the one of its readers. Nothing in it may name a patient: it
+    leaves the site.
     """
 
     subject: str
     grade: str
     kind: str
-    title: str
-    lines: tuple[str, ...] = ()
+    texts: Mapping[Language, Text]
     fields: Mapping[str, str | int | list[str] | None] = field(default_factory=dict)
 
 
@@ -68,8 +70,9 @@ class Notices:
 
     def _journal(self, notice: Notice) -> None:
         now = self.clock()
-        _log.warning("warning_given", kind=notice.kind, grade=notice.grade, reason=notice.title)
-        body = {"kind": notice.kind, "subject": notice.subject, "grade": notice.grade, "title": notice.title}
+        title = notice.texts["en"].title  # the journal and the log speak English throughout
+        _log.warning("warning_given", kind=notice.kind, grade=notice.grade, reason=title)
+        body = {"kind": notice.kind, "subject": notice.subject, "grade": notice.grade, "title": title}
 
         def work(connection: notices.Connection) -> None:
             notices.mark(connection, notice.subject, notice.grade, JOURNAL, now)

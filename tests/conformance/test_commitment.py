@@ -7,7 +7,7 @@ import queue
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from benchmarks import wire
 from tests.archive_process import ArchiveProcess, running_archive
 from tests.dcmtk import free_port, storescu
 from tests.objects import CT_IMAGE, ROOT, write_series
+from tests.raw_scu import EVENT_TYPE, RawModality, read_report
 
-MODALITY, SILENT, LATER = "MODALITY", "SILENT", "LATER"
+MODALITY, HASTY, LATER = "MODALITY", "HASTY", "LATER"
 SECONDS = 20
 
 
@@ -53,17 +55,7 @@ class Modality:
 
     def take(self, event: evt.Event) -> tuple[int, Dataset | None]:
         """Note a report and confirm it."""
-        information = event.event_information
-        failures = information.get("FailedSOPSequence", [])
-        failed = {item.ReferencedSOPInstanceUID: item.FailureReason for item in failures}
-        report = Report(
-            event.event_type or 0,
-            information.TransactionUID,
-            [item.ReferencedSOPInstanceUID for item in information.get("ReferencedSOPSequence", [])],
-            failed,
-            information.RetrieveAETitle,
-            event.assoc.is_requestor,
-        )
+        report = _report_of(event.event_information, event.event_type or 0, is_ours=event.assoc.is_requestor)
         self.roles += [(bool(context.as_scu), bool(context.as_scp)) for context in event.assoc.accepted_contexts[:1]]
         self.reports.put(report)
         return self.status, None
@@ -109,6 +101,33 @@ class Modality:
         return self.reports.get(timeout=seconds)
 
 
+def _report_of(information: Dataset, event_type: int, *, is_ours: bool) -> Report:
+    failures = information.get("FailedSOPSequence", [])
+    return Report(
+        event_type,
+        information.TransactionUID,
+        [item.ReferencedSOPInstanceUID for item in information.get("ReferencedSOPSequence", [])],
+        {item.ReferencedSOPInstanceUID: item.FailureReason for item in failures},
+        information.RetrieveAETitle,
+        is_ours,
+    )
+
+
+def _told(report: wire.Message) -> Report:
+    """Return what a report on the modality's own association says."""
+    return _report_of(read_report(report), int(report.command[EVENT_TYPE]), is_ours=True)
+
+
+def _confirm_all(modality: RawModality) -> list[Report]:
+    """Confirm the reports that came so far, and return what they say."""
+    told = []
+    while modality.reports:
+        report = modality.report()
+        modality.confirm(report)
+        told.append(_told(report))
+    return told
+
+
 def _item(uid: str) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CT_IMAGE, uid
@@ -126,10 +145,10 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """MODALITY takes reports anywhere, LATER only on our associations; others are unknown."""
+    """MODALITY and HASTY take reports anywhere, LATER only on our associations; others are unknown."""
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     root = tmp_path_factory.mktemp("commitment")
-    ports = {name: free_port() for name in (MODALITY, LATER)}
+    ports = {name: free_port() for name in (MODALITY, HASTY, LATER)}
     files = write_series(root / "objects", 3)
     with running_archive(root / "home", config=_config(ports)) as archive:
         assert storescu(archive, *files).returncode == 0
@@ -139,7 +158,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def _config(ports: dict[str, int]) -> str:
     peers = (
         f'[[dicom.peers]]\nae_title = "{name}"\nhost = "127.0.0.1"\nport = {port}\n'
-        f"commitment_same_association = {str(name == MODALITY).lower()}\n"
+        f"commitment_same_association = {str(name != LATER).lower()}\n"
         for name, port in ports.items()
     )
     return "".join(peers)
@@ -217,20 +236,48 @@ def test_a_modality_that_wants_reports_elsewhere_gets_them_there(stage: Stage) -
 
 
 def test_other_requests_go_on_around_a_report(stage: Stage) -> None:
-    """Echoes and a second request on the same association: all are answered, both reports come.
+    """Echoes and a second request before the report is confirmed: all are answered; then the second report comes.
 
-    pynetdicom's two threads may each take what was for the other when messages cross: such a try says nothing.
+    Both reports come on the modality's own association, one at a time: no asynchronous operations were negotiated.
     """
-    for _ in range(10):
-        modality = Modality()
-        with suppress(queue.Empty), modality.connected(stage.archive) as association:
-            _, first = modality.ask(association, stage.uids)
-            assert association.send_c_echo().Status == 0x0000
-            _, second = modality.ask(association, stage.uids[:1])
-            assert association.send_c_echo().Status == 0x0000
-            assert {modality.report(3).transaction, modality.report(3).transaction} == {first, second}
-            return
-    raise AssertionError("no report came in ten tries")
+    with RawModality(stage.archive, MODALITY, seconds=SECONDS) as modality:
+        first = modality.ask(stage.uids)
+        report = modality.report()
+        assert modality.echo() == 0x0000
+        second = modality.ask(stage.uids[:1])
+        assert modality.echo() == 0x0000
+        assert not modality.reports
+        modality.confirm(report)
+        other = modality.report()
+        assert modality.echo() == 0x0000
+        modality.confirm(other)
+        assert modality.echo() == 0x0000
+        assert not modality.reports
+    assert _told(report) == Report(1, first, list(stage.uids), {}, "DRIMBOX", True)
+    assert _told(other) == Report(1, second, list(stage.uids[:1]), {}, "DRIMBOX", True)
+    for transaction, committed in ((first, 3), (second, 1)):
+        journalled = _wait_journalled(stage.archive, transaction)
+        assert f'"committed":{committed},"failed":0,"report":"delivered"' in journalled
+
+
+def test_a_modality_that_goes_on_at_once_gets_both_reports(stage: Stage) -> None:
+    """It never waits for a report: all is answered, and each report comes once, there or on an association of ours.
+
+    Which of the two depends on whether the objects were read before the modality spoke again.
+    """
+    elsewhere = Modality(HASTY)
+    with elsewhere.listening(stage.ports[HASTY]):
+        with RawModality(stage.archive, HASTY, seconds=SECONDS) as modality:
+            asked, told = {}, []
+            for uids in (stage.uids, stage.uids[:1]):
+                asked[modality.ask(uids)] = list(uids)
+                assert modality.echo() == 0x0000
+                told += _confirm_all(modality)
+            assert modality.echo() == 0x0000
+            assert not modality.reports
+        told += [elsewhere.report() for _ in range(len(asked) - len(told))]
+    assert {report.transaction: list(report.committed) for report in told} == asked
+    assert elsewhere.reports.empty()
 
 
 def test_a_request_for_thousands_of_objects_is_answered_quickly(stage: Stage) -> None:

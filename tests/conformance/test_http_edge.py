@@ -157,6 +157,36 @@ def test_too_many_at_once(archive: ArchiveProcess) -> None:
             time.sleep(0.1)
 
 
+def test_too_many_connections(tmp_path: Path) -> None:
+    """One more than may be open: told so in the form of every other error, and when to come back; then there is room.
+
+    The connection ends, so that it does not stand in somebody's way; the log says which limit it was, and no path.
+    """
+    with web_archive(tmp_path / "home", settings="max_connections = 2\nbody_seconds = 5") as archive:
+        with client_at(archive) as first, client_at(archive) as second:
+            for client in (first, second):
+                assert client.get("/studies?limit=1").status_code == 200
+            with client_at(archive) as third:
+                refused = third.get("/studies/DUPONT")
+            with connected(archive) as connection:
+                connection.sendall(head("/studies", f"Content-Type: {STOW}", "Content-Length: 6") + b"DUPONT")
+                said = answer(connection)
+        assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+        assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+        told = refused.json()
+        assert (told["status"], told["title"]) == (503, "Service Unavailable")
+        assert told["type"] == "urn:drimbox:problem:too-many-connections"
+        for name in ("cache-control", "content-security-policy", "x-content-type-options", "referrer-policy"):
+            assert name in refused.headers
+        assert said.startswith(b"HTTP/1.1 503 ") and b"problem:too-many-connections" in said
+        assert archive.has_logged("TooManyConnections")
+        assert "DUPONT" not in archive.log()
+        with client_at(archive) as client:
+            deadline = time.monotonic() + 10
+            while client.get("/studies?limit=1").status_code != 200:
+                assert time.monotonic() < deadline
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from archive.bootstrap_certificates import _ADDRESSES, _AUTHORITIES, places_of
 from archive.bootstrap_monitoring import channels_of
 from archive.config import Settings, load_settings
+from archive.console.catalogue import choose
 from archive.monitoring.mail import Mail
 from archive.monitoring.webhook import Webhook
 from tests.unit.config.samples import EVERY_SETTING
@@ -84,3 +85,16 @@ def test_channels_are_those_that_are_set(settings: Settings) -> None:
     assert (mail.server.host, mail.server.security, mail.archive) == ("mail.example", "tls", "PACS")
     assert (webhook.url, webhook.token_file) == ("https://hooks.example/drimbox", settings.home / "keys/hook")
     assert channels_of(Settings(home=settings.home)) == {}
+
+
+@pytest.mark.parametrize(("written", "spoken"), [("", "fr"), ("language = 'fr'", "fr"), ("language = 'en'", "en")])
+def test_channels_speak_the_language_of_the_site(tmp_path: Path, written: str, spoken: str) -> None:
+    """One setting for both; French unless it says otherwise, as the console does."""
+    file = tmp_path / "drimbox.toml"
+    mail_settings = "[notify.mail]\nhost = 'mail.example'\nsender = 'a@chu.example'\nrecipients = ['b@chu.example']\n"
+    file.write_text(f"[notify]\n{written}\n{mail_settings}[notify.webhook]\nurl = 'https://hooks.example'\n")
+    channels = channels_of(load_settings(file, {"home": tmp_path}))
+    mail, webhook = channels["mail"], channels["webhook"]
+    assert isinstance(mail, Mail) and isinstance(webhook, Webhook)
+    assert (mail.language, webhook.language) == (spoken, spoken)
+    assert choose("", "") == "fr"

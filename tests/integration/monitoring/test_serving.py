@@ -176,7 +176,7 @@ def test_what_keeps_it_from_working_is_told(archive: ArchiveProcess) -> None:
 
 
 def test_a_certificate_that_ends_is_told_once(tmp_path: Path) -> None:
-    """To the webhook and the journal; a restart does not repeat it; the metric has its days."""
+    """To the webhook, in French, and the journal, in English; a restart does not repeat it; the metric has its days."""
     issue("site.example", until=in_days(12)).write(tmp_path / "home" / "tls", "site")
     received = Received()
     with web_server(received) as port:
@@ -189,19 +189,28 @@ def test_a_certificate_that_ends_is_told_once(tmp_path: Path) -> None:
                 assert within(20, lambda: len(received.bodies) == 2)
                 entries = command(archive, "audit", "list", "--event", "warned")
     assert sorted(body["grade"] for body in received.bodies) == ["15", "unreadable"]
-    assert "expires in 12 days" in next(body["title"] for body in received.bodies if body["grade"] == "15")
+    told = {body["grade"]: body for body in received.bodies}
+    assert told["15"]["title"] == "Le certificat TLS (ajouté aux réglages) expire dans 12 jours"
+    assert told["unreadable"]["lines"][0].endswith("none.pem (fichier ou dossier introuvable)")
+    assert (told["15"]["fields"]["uses"], told["15"]["fields"]["state"]) == ("listed", "warning")
+    assert {entry["body"]["title"] for entry in entries} == {
+        "TLS certificate (listed) expires in 12 days",
+        "TLS certificate (listed) cannot be read",
+    }
     assert len(entries) == 2
 
 
 def test_a_modality_that_falls_silent_is_told_once_a_day(tmp_path: Path) -> None:
-    """To the webhook, the journal, the status and the metric; an archive that starts again does not repeat it."""
+    """To the webhook, the status and the metric; an archive that starts again does not repeat it, in no language."""
     home = tmp_path / "home"
     home.mkdir()
     remember_weeks(home, {("CHU", "CT"): 500, ("CHU", "MR"): 1})
     received = Received()
     with web_server(received) as port:
-        config = f"{HTTP}[notify.webhook]\nurl = 'http://127.0.0.1:{port}/hook'\n"
-        for _ in range(2):
+        for language in ("en", "fr"):
+            config = (
+                f"{HTTP}[notify]\nlanguage = '{language}'\n[notify.webhook]\nurl = 'http://127.0.0.1:{port}/hook'\n"
+            )
             with running_archive(home, config=config) as archive:
                 assert within(20, lambda: sample(archive, "drimbox_arrivals_drop", site="CHU", modality="CT") == 1)
                 assert sample(archive, "drimbox_arrivals_drop", site="CHU", modality="MR") == 0
@@ -210,7 +219,7 @@ def test_a_modality_that_falls_silent_is_told_once_a_day(tmp_path: Path) -> None
     told = {body["fields"]["on"]: body for body in received.bodies}
     assert len(told) == len(received.bodies) and {drop["modality"] for drop in drops} == {"CT"}
     yesterday = (utc_now().astimezone(PARIS).date() - timedelta(days=1)).isoformat()
-    title = f"CHU sends fewer CT images: 0 on {yesterday}, 12000 on the same weekdays before (-100 %)"
+    title = f"CHU sends fewer CT images: 0 on {yesterday}, 12,000 on the same weekdays before (-100 %)"
     assert told[yesterday]["title"] == title
 
 

@@ -131,6 +131,9 @@ warn_days = [15, 90, 30]
 check_hours = 1
 timeout_seconds = 3
 
+[notify]
+language = "en"
+
 [notify.mail]
 host = "mail.example"
 port = 465

@@ -22,7 +22,7 @@ def test_everything_is_read(load: Load) -> None:
     assert (mail.password_file, mail.ca_file) == (settings.home / "keys/mail", settings.home / "tls/mail.pem")
     assert (mail.sender, mail.recipients) == ("drimbox@chu.example", ("pacs@chu.example", "night@chu.example"))
     assert (webhook.url, webhook.token_file) == ("https://hooks.example/drimbox", settings.home / "keys/hook")
-    assert webhook.ca_file == settings.home / "tls/hooks.pem"
+    assert (webhook.ca_file, settings.notify.language) == (settings.home / "tls/hooks.pem", "en")
     arrivals, probe = settings.arrivals, settings.probe
     assert (arrivals.drop_percent, arrivals.weeks, arrivals.min_expected) == (25, 6, 10)
     assert (settings.tracing.endpoint, settings.tracing.percent) == ("http://collector.example:4318", 12.5)
@@ -30,9 +30,10 @@ def test_everything_is_read(load: Load) -> None:
 
 
 def test_without_settings_nobody_is_told_and_nothing_is_probed(load: Load) -> None:
-    """Warnings at 60 and 15 days, a drop of 40 percent; no mail, no webhook, no probe."""
+    """Warnings at 60 and 15 days, a drop of 40 percent, in French; no mail, no webhook, no probe."""
     settings = load("")
     assert (settings.certificates.warn_days, settings.arrivals.drop_percent) == ((60, 15), 40)
+    assert settings.notify.language == "fr"
     assert (settings.notify.mail.host, settings.notify.webhook.url, settings.probe.every_minutes) == (None, None, 0)
 
 
@@ -48,6 +49,9 @@ def test_without_settings_nobody_is_told_and_nothing_is_probed(load: Load) -> No
         (f"[notify.mail]\n{_MAIL}user = 'x'\npassword_file = 'p'\nsecurity = 'none'", "notify.mail", "in the clear"),
         ("[notify.mail]\nsender = 'Bcc: x'", "notify.mail.sender", "not a mail address"),
         ("[notify.mail]\nsender = 'a@b\\r\\nBcc: x@y'", "notify.mail.sender", "not a mail address"),
+        ("[notify]\nlanguage = 'de'", "notify.language", "'fr' or 'en'"),
+        ("[notify]\nlanguage = 'FR'", "notify.language", "'fr' or 'en'"),
+        ("[notify.mail]\nlanguage = 'fr'", "notify.mail.language", "no such setting"),
         ("[notify.webhook]\nurl = 'ftp://x'", "notify.webhook.url", "match pattern"),
         ("[notify.webhook]\nurl = 'https://me:secret@x'", "notify.webhook.url", "match pattern"),
         ("[arrivals]\ndrop_percent = 0", "arrivals.drop_percent", "greater than 0"),

@@ -12,13 +12,14 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from archive.config import HttpClientSettings
 from archive.errors import NotAuthenticated, StorageFull
 from archive.http.access import Authenticator, access_of, address_of, certificate_of
 from archive.http.authenticators import KnownAddresses
 from archive.http.guard import Bounds, Guard
+from archive.http.limits import CROWDED
 from archive.http.proxies import ForwardedAddress
 from archive.http.surfaces import Surface, find_surface
 from archive.services.people import Person
@@ -88,11 +89,16 @@ def guard(*authenticators: Authenticator, proxies: Sequence[str] = (), max_reque
     return Guard(SURFACES, authenticators, Bounds(max_requests, 0.2, 0.2), ForwardedAddress(networks))
 
 
-def ask(application: Guard, path: str, *, method: str = "GET", **options: object) -> httpx.Response:
-    """Ask once."""
+def ask(
+    application: Guard, path: str, *, method: str = "GET", crowded: bool = False, **options: object
+) -> httpx.Response:
+    """Ask once; ``crowded``: on a connection too many."""
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        await application({**scope, "extensions": {CROWDED: {}} if crowded else {}}, receive, send)
 
     async def run() -> httpx.Response:
-        transport = httpx.ASGITransport(application, raise_app_exceptions=False, client=("192.0.2.7", 4711))
+        transport = httpx.ASGITransport(asked, raise_app_exceptions=False, client=("192.0.2.7", 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://archive") as client:
             return await client.request(method, path, **options)  # type: ignore[arg-type]
 
@@ -173,6 +179,30 @@ def test_too_many_at_once() -> None:
     for path in ("/api/fails", "/api/nothing", "/api/breaks"):
         ask(application, path)
     assert application.running == 0
+
+
+@pytest.mark.parametrize("path", ["/api/who", "/pages/who", "/login/", "/nowhere"])
+@pytest.mark.parametrize(("method", "content"), [("GET", b""), ("POST", b"x" * 500)])
+def test_too_many_connections(path: str, method: str, content: bytes) -> None:
+    """Whatever is asked for, the answer is a problem that says when to come back, and the connection makes room.
+
+    Nobody is asked who it is, which may cost a query, and the answer is protected as any other.
+    """
+    application = guard(refuses)
+    response = ask(application, path, method=method, content=content, crowded=True)
+    assert (response.status_code, response.headers["content-type"]) == (503, "application/problem+json")
+    assert (response.headers["retry-after"], response.headers["connection"]) == ("1", "close")
+    assert response.json()["type"] == "urn:drimbox:problem:too-many-connections"
+    assert response.json()["detail"] == "Too many connections at once: try again in a moment."
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "content-security-policy" in response.headers and "cache-control" in response.headers
+    assert application.running == 0
+
+
+def test_with_room_a_connection_goes_on() -> None:
+    """Neither an answer nor a refusal for another reason ends a connection whose request was read."""
+    for application in (guard(somebody), guard(refuses), guard(somebody, max_requests=0)):
+        assert "connection" not in ask(application, "/api/who").headers
 
 
 def test_an_answer_that_breaks_off_is_not_taken_for_whole() -> None:

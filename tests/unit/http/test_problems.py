@@ -50,6 +50,9 @@ def test_what_may_work_later_says_when() -> None:
     assert problem_of(errors.NotReadableYet(reason="-")).headers["Retry-After"] == "30"
     assert problem_of(errors.NotReadableYet(reason="-", retry_after_seconds=14400)).headers["Retry-After"] == "14400"
     assert problem_of(errors.TooManyRequests(reason="-")).headers["Retry-After"] == "1"
+    crowded = problem_of(errors.TooManyConnections(reason="-"))
+    assert (crowded.status, crowded.headers["Retry-After"]) == (503, "1")
+    assert crowded.kind == "urn:drimbox:problem:too-many-connections"
 
 
 def test_who_is_unknown_is_told_how_to_prove_it() -> None:

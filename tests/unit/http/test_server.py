@@ -6,9 +6,11 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from archive.config import HttpSettings
 from archive.errors import ConfigError
 from archive.http.access import certificate_of
+from archive.http.limits import is_crowded
 from archive.http.server import HttpServer
 
 
@@ -116,6 +119,77 @@ def test_long_headers_end_at_their_bound() -> None:
                 head = f"POST / HTTP/1.1\r\nHost: x\r\nX: {'y' * length}\r\nContent-Length: {len(body)}\r\n\r\n"
                 connection.sendall(head.encode() + body)
                 assert connection.recv(12)[9:] == status
+
+
+async def tells_room(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer whether there is room, and whether the connection is encrypted."""
+    extensions = scope["extensions"]
+    words = ("crowded" if is_crowded(scope) else "room", "tls" if "tls" in extensions else "plain")
+    await PlainTextResponse(" ".join(words))(scope, receive, send)
+
+
+@contextmanager
+def clients(count: int, address: str, **options: Any) -> Iterator[list[httpx.Client]]:
+    """Lend clients with one connection each, kept open once they have asked."""
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+    with ExitStack() as stack:
+        yield [stack.enter_context(httpx.Client(base_url=address, limits=limits, **options)) for _ in range(count)]
+
+
+def asks_until(client: httpx.Client, told: str) -> bool:
+    """Tell whether a client is told something within some seconds: a server hears a little later who has left."""
+    deadline = time.monotonic() + 10
+    while client.get("/").text != told:
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
+def test_as_many_connections_as_the_settings_say() -> None:
+    """The last one that may be open has room as the first has; with one more who asks is told, until it has left."""
+    with serving(tells_room, max_connections=3) as port, clients(3, f"http://127.0.0.1:{port}") as kept:
+        for _ in range(2):
+            assert [client.get("/").text for client in kept] == ["room plain"] * 3
+        with clients(1, f"http://127.0.0.1:{port}") as more:
+            assert more[0].get("/").text == "crowded plain"
+            assert kept[0].get("/").text == "crowded plain"
+        assert asks_until(kept[0], "room plain")
+        assert [client.get("/").text for client in kept] == ["room plain"] * 3
+
+
+def test_a_connection_that_says_nothing_is_one_too() -> None:
+    """It takes the place of one that asks, for as long as its headers may take."""
+    with serving(tells_room, max_connections=1) as port, clients(1, f"http://127.0.0.1:{port}") as (client,):
+        assert client.get("/").text == "room plain"
+        with socket.create_connection(("127.0.0.1", port), timeout=10):
+            assert asks_until(client, "crowded plain")
+        assert asks_until(client, "room plain")
+
+
+def test_an_encrypted_connection_is_counted_as_any_other(pems: Path) -> None:
+    """It is told beside its certificate."""
+    files = {"certificate": pems / "server.pem", "key": pems / "server.key"}
+    trust = ssl.create_default_context(cafile=str(pems / "server.pem"))
+    with (
+        serving(tells_room, max_connections=1, **files) as port,
+        clients(2, f"https://127.0.0.1:{port}", verify=trust) as (first, second),
+    ):
+        assert first.get("/").text == "room tls"
+        assert second.get("/").text == "crowded tls"
+
+
+def test_requests_in_one_go_are_all_told() -> None:
+    """Each request of a crowded connection is, also those that wait behind the first."""
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with serving(tells_room, max_connections=1) as port, clients(1, f"http://127.0.0.1:{port}") as (kept,):
+        assert kept.get("/").text == "room plain"
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(request * 2 + last)
+            said = b""
+            while part := connection.recv(65536):
+                said += part
+    assert said.count(b"crowded plain") == 3 and b"room" not in said
 
 
 def test_a_port_that_is_taken_is_told() -> None:

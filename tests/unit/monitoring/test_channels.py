@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import quopri
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from email import message_from_bytes, policy
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -21,15 +24,21 @@ from aiosmtpd.smtp import SMTP as Server, AuthResult, Envelope, LoginPassword, S
 from archive.errors import NoticeNotSent
 from archive.monitoring.mail import Mail, MailServer
 from archive.monitoring.webhook import Webhook
+from archive.services.arrival_watch import drop_notice
+from archive.services.certificate_watch import notice_of
+from archive.services.drops import DayCompared
+from archive.services.notice_words import Text
 from archive.services.notices import Notice
+from archive.services.tls_certificates import Certificate, Place, Seen, judge
+from retention_rules.explain import Language
 from tests.pki import Issued, issue
 from tests.unit.services.shelf import NOON
 
 AUTHORITY = issue("Authority", is_authority=True)
 HOST = issue("localhost", AUTHORITY)
-NOTICE = Notice(
-    "certificate x", "15", "certificate", "Zertifikat läuft ab", ("CN=évry\r\nBcc: x", "Until: soon"), {"n": 3}
-)
+FRENCH = Text("Le certificat TLS (fournisseur d'identité) a expiré", ("Sujet : CN=évry\r\nBcc: x", "Émetteur : Noël"))
+ENGLISH = Text("TLS certificate (identity provider) has expired", ("Subject: CN=évry\r\nBcc: x", "Issuer: Noël"))
+NOTICE = Notice("certificate x", "15", "certificate", {"fr": FRENCH, "en": ENGLISH}, {"n": 3})
 RECIPIENTS = ("pacs@chu.example", "night@chu.example")
 
 
@@ -42,6 +51,7 @@ class Inbox:
 
     refused: set[str] = field(default_factory=set)
     messages: list[EmailMessage] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
     logins: list[tuple[bytes, bytes]] = field(default_factory=list)
 
@@ -59,6 +69,7 @@ class Inbox:
         assert isinstance(envelope.content, bytes)
         message = message_from_bytes(envelope.content, policy=policy.default)
         assert isinstance(message, EmailMessage)
+        self.raw.append(envelope.content)
         self.messages.append(message)
         self.recipients.append(list(envelope.rcpt_tos))
         return "250 taken"
@@ -98,7 +109,9 @@ def mail_server(inbox: Inbox, **options: Any) -> Iterator[int]:
         controller.stop()
 
 
-def mail(port: int, folder: Path, security: Any = "none", *, password: str | None = None) -> Mail:
+def mail(
+    port: int, folder: Path, security: Any = "none", *, password: str | None = None, language: Language = "fr"
+) -> Mail:
     """Return the channel to a mail server of this machine."""
     ca, _ = AUTHORITY.write(folder, "ca")
     login = None
@@ -106,7 +119,8 @@ def mail(port: int, folder: Path, security: Any = "none", *, password: str | Non
         login = "drimbox", folder / "password"
         login[1].write_text(f"{password}\n")
         login[1].chmod(0o600)
-    return Mail(MailServer("localhost", port, security, login, ca), "drimbox@chu.example", RECIPIENTS, "DRIMBOX")
+    server = MailServer("localhost", port, security, login, ca)
+    return Mail(server, "drimbox@chu.example", RECIPIENTS, "DRIMBOX", language)
 
 
 def test_a_warning_arrives_as_a_mail(tmp_path: Path) -> None:
@@ -116,9 +130,94 @@ def test_a_warning_arrives_as_a_mail(tmp_path: Path) -> None:
         mail(port, tmp_path)(NOTICE, NOON)
     (message,) = inbox.messages
     assert inbox.recipients == [list(RECIPIENTS)]
-    assert (message["Subject"], message["From"]) == ("[DRIMBOX] Zertifikat läuft ab", "drimbox@chu.example")
+    assert (message["Subject"], message["From"]) == (f"[DRIMBOX] {FRENCH.title}", "drimbox@chu.example")
     assert (message["Date"].datetime, message["Auto-Submitted"], message["Bcc"]) == (NOON, "auto-generated", None)
-    assert message.get_content().splitlines() == ["Zertifikat läuft ab", "", "CN=évry??Bcc: x", "Until: soon"]
+    assert message.get_content().splitlines() == [FRENCH.title, "", "Sujet : CN=évry??Bcc: x", "Émetteur : Noël"]
+
+
+def certificate(before_end: timedelta) -> Notice:
+    """Return the warning about a certificate so long before its end, of an authority with an accent."""
+    found = Certificate(
+        "server", "CN=pacs", "CN=Autorité Évry", NOON - timedelta(days=400), NOON + before_end, "ab" * 32
+    )
+    return notice_of([judge(Seen(Place("cold store", endpoint=("s3.example", 443)), found), NOON, (60, 15))])
+
+
+def drop() -> Notice:
+    """Return the warning about a drop at a site with an accent, of numbers that have thousands."""
+    return drop_notice(DayCompared("Hôpital Évry", "CT", NOON.date(), 14, 1200, 12000.0, -90.0, True))
+
+
+SENTENCES: list[tuple[Notice, Language, str, str]] = [
+    (
+        *(certificate(timedelta(days=60)), "fr", "Le certificat TLS (stockage froid) expire dans 60 jours"),
+        "Émetteur : CN=Autorité Évry",
+    ),
+    (
+        *(certificate(timedelta(days=15)), "en", "TLS certificate (cold store) expires in 15 days"),
+        "Issuer: CN=Autorité Évry",
+    ),
+    (
+        *(certificate(timedelta(days=-1)), "fr"),
+        "Le certificat TLS (stockage froid) a expiré : ce qui l'utilise ne fonctionne plus",
+        f"SHA-256 : {'ab' * 32}",
+    ),
+    (
+        *(drop(), "fr"),
+        "Hôpital Évry envoie moins d'images CT : 1\u202f200 le 23/11/2026 jusqu'à 14 h, "
+        "contre 12\u202f000 les mêmes jours des semaines précédentes (-90 %)",
+        "La modalité est-elle en service ? Envoie-t-elle encore ses images ici ? "
+        "drimbox status affiche les dernières associations.",
+    ),
+    (
+        *(drop(), "en"),
+        "Hôpital Évry sends fewer CT images: 1,200 on 2026-11-23 up to 14:00, "
+        "12,000 on the same weekdays before (-90 %)",
+        "Is the modality in use? Does it still send here? drimbox status prints the last associations.",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("notice", "language", "title", "line"), SENTENCES)
+def test_a_mail_is_in_the_language_of_its_readers(
+    tmp_path: Path, notice: Notice, language: Language, title: str, line: str
+) -> None:
+    """Subject and body; and every accent arrives, though not one byte on the wire is more than seven bits."""
+    inbox = Inbox()
+    with mail_server(inbox) as port:
+        mail(port, tmp_path, language=language)(notice, NOON)
+    (message,), (raw,) = inbox.messages, inbox.raw
+    assert message["Subject"] == f"[DRIMBOX] {title}"
+    assert message["Content-Language"] == language
+    first, empty, *lines = message.get_content().splitlines()
+    assert (first, empty) == (title, "")
+    assert line in lines
+    assert (message.get_content_charset(), message["Content-Transfer-Encoding"]) == ("utf-8", "quoted-printable")
+    assert raw.isascii()
+    assert max(map(len, raw.splitlines())) <= 998  # RFC 5322 section 2.1.1
+
+
+def test_accents_are_what_the_standards_make_of_them(tmp_path: Path) -> None:
+    """Read by hand: the subject as encoded words (RFC 2047), the body as quoted-printable UTF-8 (RFC 2045)."""
+    inbox = Inbox()
+    with mail_server(inbox) as port:
+        mail(port, tmp_path)(NOTICE, NOON)
+    head, _, body = inbox.raw[0].replace(b"\r\n", b"\n").partition(b"\n\n")
+    unfolded = head.replace(b"\n ", b" ").decode("ascii")
+    subject = next(line for line in unfolded.splitlines() if line.startswith("Subject: "))
+    assert "=?utf-8?q?" in subject.lower()
+    assert str(make_header(decode_header(subject.removeprefix("Subject: ")))) == f"[DRIMBOX] {FRENCH.title}"
+    assert b"=C3=89metteur : No=C3=ABl" in body
+    assert quopri.decodestring(body).decode("utf-8").splitlines()[0] == FRENCH.title
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_the_other_language_is_left_out(tmp_path: Path, language: Language) -> None:
+    """A reader gets one text, not two."""
+    inbox, other = Inbox(), ENGLISH if language == "fr" else FRENCH
+    with mail_server(inbox) as port:
+        mail(port, tmp_path, language=language)(NOTICE, NOON)
+    assert other.title not in str(inbox.messages[0]["Subject"]) + inbox.messages[0].get_content()
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
@@ -243,7 +342,27 @@ def test_a_warning_arrives_as_json(tmp_path: Path, is_secure: bool) -> None:
     assert (received.paths, received.tokens) == (["/hook?room=pacs"], ["Bearer secret-token"])
     (body,) = received.bodies
     assert (body["archive"], body["kind"], body["grade"], body["fields"]) == ("DRIMBOX", "certificate", "15", {"n": 3})
-    assert (body["at"], body["title"]) == ("2026-11-23T12:00:00+00:00", NOTICE.title)
+    assert (body["at"], body["title"]) == ("2026-11-23T12:00:00+00:00", FRENCH.title)
+
+
+def test_a_webhook_says_what_people_read_in_their_language_and_the_rest_as_ever() -> None:
+    """Title and lines are French or English; whatever a program reads is the same in both."""
+    received = Received()
+    with web_server(received) as port:
+        for language in get_args(Language):
+            for notice in (certificate(timedelta(days=15)), drop()):
+                Webhook(f"http://127.0.0.1:{port}/", "DRIMBOX", language=language)(notice, NOON)
+    told = {(body.pop("language"), body["kind"]): body for body in received.bodies}
+    for kind, line in (("certificate", "Émetteur : CN=Autorité Évry"), ("arrivals", SENTENCES[3][3])):
+        french, english = told["fr", kind], told["en", kind]
+        assert line in french.pop("lines") and line not in english.pop("lines")
+        assert french.pop("title") != english.pop("title")
+        assert french == english
+        assert set(french) == {"archive", "at", "kind", "grade", "fields"}
+    assert told["fr", "arrivals"]["fields"] == {
+        "site": "Hôpital Évry", "modality": "CT", "on": "2026-11-23", "got": 1200, "expected": 12000,
+    }  # fmt: skip
+    assert told["fr", "certificate"]["fields"]["uses"] == "cold store"
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])

@@ -12,12 +12,18 @@ import pytest
 
 from archive.errors import NoticeNotSent
 from archive.services.certificate_watch import CertificateWarnings
+from archive.services.notice_words import Text
 from archive.services.notices import Notice, Notices
 from archive.services.tls_certificates import Place, Seen, Watched, judge
+from retention_rules.explain import Language
 from tests.unit.services.rig import Rig, open_rig
 from tests.unit.services.test_tls_certificates import CERTIFICATE, END
 
-NOTICE = Notice("certificate x", "15", "certificate", "TLS certificate (HL7) expires in 3 days")
+TEXTS: dict[Language, Text] = {
+    "fr": Text("Le certificat TLS (HL7) expire dans 3 jours"),
+    "en": Text("TLS certificate (HL7) expires in 3 days"),
+}
+NOTICE = Notice("certificate x", "15", "certificate", TEXTS)
 
 
 @dataclass
@@ -46,12 +52,12 @@ def notices(rig: Rig, **channels: Channel) -> Notices:
 
 
 def test_a_warning_is_given_once_on_each_channel(rig: Rig) -> None:
-    """Over restarts; the journal has it as well."""
+    """Over restarts; the journal has it as well, in English as all that is in it."""
     mail, webhook = Channel(), Channel()
     for _ in range(3):
         notices(rig, mail=mail, webhook=webhook).tell(NOTICE)
     assert (mail.given, webhook.given, rig.events()) == ([NOTICE], [NOTICE], ["warned"])
-    assert json.loads(rig.entries()[0].body)["title"] == NOTICE.title
+    assert json.loads(rig.entries()[0].body)["title"] == "TLS certificate (HL7) expires in 3 days"
 
 
 def test_another_grade_is_another_warning(rig: Rig) -> None:
@@ -96,7 +102,7 @@ def test_the_life_of_a_certificate(rig: Rig) -> None:
         warnings.run([found, replace(found, use="DICOM TLS")])
     warnings.run([watched(timedelta(days=300), sha256="cd" * 32)])
     assert [each.grade for each in mail.given] == ["60", "15", "expired"]
-    assert all("HL7, DICOM TLS" in each.title for each in mail.given)
+    assert all("HL7, DICOM TLS" in text.title for each in mail.given for text in each.texts.values())
 
 
 def test_a_file_that_cannot_be_read_is_told_each_time_it_gets_lost(rig: Rig) -> None:

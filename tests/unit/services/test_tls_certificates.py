@@ -46,8 +46,9 @@ def test_what_cannot_be_read_has_a_state_too() -> None:
     """It is told by its place, and why."""
     found = judge(Seen(PLACE, problem="No such file or directory"), END, (60,))
     assert (found.state, found.grade, found.known_as) == (State.UNREADABLE, "unreadable", "place /etc/tls.pem")
-    assert "cannot be read" in notice_of([found]).title
-    assert notice_of([found]).lines == ("DICOM TLS: /etc/tls.pem (No such file or directory)",)
+    told = notice_of([found]).texts["en"]
+    assert "cannot be read" in told.title
+    assert told.lines == ("DICOM TLS: /etc/tls.pem (No such file or directory)",)
 
 
 def test_a_certificate_in_two_places_is_one_warning() -> None:
@@ -55,8 +56,10 @@ def test_a_certificate_in_two_places_is_one_warning() -> None:
     found = judged(END - timedelta(days=3))
     notice = notice_of([found, replace(found, use="HL7", place="/etc/hl7.pem")])
     assert (notice.subject, notice.grade) == (f"certificate {'ab' * 32}", "15")
-    assert notice.title == "TLS certificate (DICOM TLS, HL7) expires in 3 days"
-    assert "Until: 2027-03-01 12:00 UTC" in notice.lines
+    assert notice.texts["en"].title == "TLS certificate (DICOM TLS, HL7) expires in 3 days"
+    assert notice.texts["fr"].title == "Le certificat TLS (DICOM TLS, HL7) expire dans 3 jours"
+    assert "Until: 2027-03-01 12:00 UTC" in notice.texts["en"].lines
+    assert notice.fields["uses"] == "DICOM TLS, HL7"
 
 
 def test_an_endpoint_is_named_as_a_url_would() -> None:
