@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from archive.errors import ViewerRefused
 
@@ -98,9 +98,18 @@ def _unpack(package: Path, target: Path) -> None:
     with tarfile.open(package) as archive:
         for member in archive:
             name = "LICENSE" if member.name == _LICENSE else member.name.removeprefix(_INSIDE)
-            if member.isfile() and name != member.name and _is_wanted(name):
-                member.name = name
-                archive.extract(member, target, filter="data")
+            source = archive.extractfile(member) if member.isfile() else None
+            if source is not None and name != member.name and _is_wanted(name):
+                _write(source, target / name, target)
+
+
+def _write(source: IO[bytes], path: Path, below: Path) -> None:
+    """Write a file of the package. By hand: the tarfile of Python before 3.11.4 has no filter that keeps it inside."""
+    if not path.resolve().is_relative_to(below.resolve()):
+        raise OSError(f"{path.name} would lie outside")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        shutil.copyfileobj(source, file)
 
 
 def _is_wanted(name: str) -> bool:

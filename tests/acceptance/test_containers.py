@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from archive.config import load_settings
 from archive.services.viewer_files import PACKAGE, VERSION
@@ -104,6 +105,37 @@ def test_the_settings_of_the_compose_file_are_right(tmp_path: Path, monkeypatch:
     settings = load_settings(ROOT / "docker/drimbox.toml", {"home": tmp_path})
     assert settings.database_url == "postgresql://drimbox:secret@database:5432/drimbox"
     assert mounts["objects"] == environment_of_the_image()["DRIMBOX_HOME"]
+
+
+def with_what_is_commented_out(text: str) -> str:
+    """Return a file with its commented lines in force; sentences stay what they are."""
+    return re.sub(r"^( *)# (?=\[|- |[a-z_]+ = )", r"\1", text, flags=re.M)
+
+
+def test_the_port_for_browsers_opens_with_what_is_commented_out(tmp_path: Path) -> None:
+    """Settings, published port, mounted certificate and scrape fit together; before that, it is shut."""
+    text = read(ROOT / "docker/drimbox.toml")
+    assert load_settings(ROOT / "docker/drimbox.toml", {"home": tmp_path}).http.port is None
+    archive = read_yaml(with_what_is_commented_out(COMPOSE))["services"]["archive"]
+    (folder,) = [volume.split(":")[1] for volume in archive["volumes"] if volume.startswith("./tls:")]
+    for name in ("certificate", "key"):
+        (tmp_path / f"{name}.pem").touch()
+        assert f'"{folder}/{name}.pem"' in text
+    (tmp_path / "drimbox.toml").write_text(with_what_is_commented_out(text).replace(folder, str(tmp_path)), "utf-8")
+    settings = load_settings(tmp_path / "drimbox.toml", {"home": tmp_path})
+    assert settings.warnings == ()
+    assert settings.http.host == "0.0.0.0"
+    assert archive["ports"] == [f"{port}:{port}" for port in (settings.dicom.port, settings.http.port)]
+    (job,) = yaml.safe_load(read(ROOT / "docker/prometheus.yml"))["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"archive:{settings.http.port}"]}]
+    assert settings.login.origin == f"{job['scheme']}://{job['tls_config']['server_name']}:{settings.http.port}"
+    assert [client.roles for client in settings.http.clients if client.name == "prometheus"] == [("operator",)]
+
+
+def test_the_container_may_open_as_many_files_as_the_service() -> None:
+    """Some engines give 1024, which many associations with many objects use up."""
+    limit = read_yaml(COMPOSE)["services"]["archive"]["ulimits"]["nofile"]
+    assert f"LimitNOFILE={limit}\n" in read(ROOT / "docs/operations.md")
 
 
 def environment_of_the_image() -> dict[str, str]:

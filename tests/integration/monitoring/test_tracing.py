@@ -54,7 +54,7 @@ def test_a_serving_archive_tells_what_it_does(receiving: Collector, tmp_path: Pa
         (span.attributes["http.route"], span.attributes["http.response.status_code"])
         for span in receiving.named("HTTP request")
     ]
-    assert sorted(requests, key=str) == [("", 404), ("/dicom-web", 200)]  # the longer may end later than the next begins
+    assert sorted(requests, key=str) == [("", 404), ("/dicom-web", 200)]  # the longer may end last
     assert {span.resource["service.instance.id"] for span in receiving.spans} == {"DRIMBOX"}
     told = repr(receiving.spans)
     assert not [word for word in (ROOT, "DUPONT", "Dupont", "PAT") if word in told]

@@ -17,8 +17,8 @@ from archive.http.direct import FilePiece
 from archive.index.records import StoredInstance
 from archive.services.part10_files import Given, Part10, iter_prepared, prepare
 from archive.services.retrieve import Selection
-from tests.objects import ROOT, ct_dataset
-from tests.unit.services.shelf import Shelf, open_shelf
+from tests.objects import ROOT
+from tests.unit.services.shelf import Shelf, series_shelf
 
 
 class Scene:
@@ -54,9 +54,7 @@ class Scene:
 @pytest.fixture
 def shelf(tmp_path: Path) -> Iterator[Shelf]:
     """A shelf with a series of five images."""
-    with open_shelf(tmp_path) as shelf:
-        for number in range(1, 6):
-            shelf.put(ct_dataset(number))
+    with series_shelf(tmp_path) as shelf:
         yield shelf
 
 

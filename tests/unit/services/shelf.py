@@ -19,7 +19,7 @@ from archive.part10.scan import scan_header
 from archive.services.arrival import new_instance, stored_entry
 from archive.services.committer import Committer
 from archive.services.retrieve import Retrieve
-from tests.objects import dataset_bytes
+from tests.objects import ct_dataset, dataset_bytes
 from tiering.landing import path_of
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -90,3 +90,12 @@ def open_shelf(folder: Path) -> Iterator[Shelf]:
     finally:
         committer.close()
         database.close()
+
+
+@contextmanager
+def series_shelf(folder: Path) -> Iterator[Shelf]:
+    """Lend a shelf with a series of five images."""
+    with open_shelf(folder) as shelf:
+        for number in range(1, 6):
+            shelf.put(ct_dataset(number))
+        yield shelf

@@ -28,7 +28,7 @@ from archive.services.part10_files import (
 )
 from archive.services.retrieve import Selection
 from tests.objects import ROOT, ct_dataset
-from tests.unit.services.shelf import Shelf, open_shelf
+from tests.unit.services.shelf import Shelf, series_shelf
 
 EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 JPEG, JPEG_LS, HTJ2K, HTJ2K_LOSSY = (f"1.2.840.10008.1.2.4.{each}" for each in (50, 80, 202, 203))
@@ -72,9 +72,7 @@ def test_nothing_fits(stored: str, accepted: list[str]) -> None:
 @pytest.fixture
 def shelf(tmp_path: Path) -> Iterator[Shelf]:
     """A shelf with a series of five images."""
-    with open_shelf(tmp_path) as shelf:
-        for number in range(1, 6):
-            shelf.put(ct_dataset(number))
+    with series_shelf(tmp_path) as shelf:
         yield shelf
 
 

@@ -116,6 +116,35 @@ def test_a_link_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert not (ViewerFiles(tmp_path / "viewer").install(package) / "out.js").is_symlink()
 
 
+@pytest.mark.parametrize("name", ["../out.js", "../../../out.js", "/out.js", "a/../../out.js"])
+def test_a_file_that_would_lie_outside_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A name leads nowhere but below the viewer's folder, and nothing of such a package stays."""
+    package = trust(monkeypatch, write(tmp_path / "ohif.tgz", {**FILES, f"package/dist/{name}": "out();"}))
+    viewer = ViewerFiles(tmp_path / "viewer")
+    with pytest.raises(ViewerRefused, match="would lie outside"):
+        viewer.install(package)
+    assert list(tmp_path.rglob("out.js")) == []
+    assert list(viewer.folder.iterdir()) == []
+
+
+def test_files_in_folders_keep_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that the package does not name on its own is made."""
+    package = trust(monkeypatch, write(tmp_path / "ohif.tgz", {**FILES, "package/dist/a/b/c.svg": "<svg/>"}))
+    assert (ViewerFiles(tmp_path / "viewer").install(package) / "a/b/c.svg").read_text() == "<svg/>"
+
+
+def test_it_is_unpacked_by_the_first_python_that_is_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 3.11.4, as in Debian 12, tarfile takes no filter; the viewer is installed there too."""
+
+    def as_it_was(_self: tarfile.TarFile, _member: tarfile.TarInfo, _path: str = "") -> None:
+        raise AssertionError("no filter was given")
+
+    monkeypatch.setattr(tarfile.TarFile, "extract", as_it_was)
+    monkeypatch.setattr(tarfile.TarFile, "extractall", as_it_was)
+    package = trust(monkeypatch, write(tmp_path / "ohif.tgz", FILES))
+    assert ViewerFiles(tmp_path / "viewer").install(package).is_dir()
+
+
 @pytest.mark.parametrize("files", [{}, {f"package/dist/{INDEX}": "<html></html>"}], ids=["no page", "no bundle"])
 def test_a_package_of_another_form_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]
