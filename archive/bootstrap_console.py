@@ -47,8 +47,7 @@ def console_surface(core: Core, watching: Watching) -> Surface:
     desk = Desk(renderer, FormTokens(), frozenset(site.name for site in core.settings.sites))
     background = Background(utc_now)
     console = application(desk, (_overview(core, watching, desk), *_pages(core, desk, background)))
-    login = f"{LOGIN}/?to={PATH}/"
-    return Surface(PATH, console, login=login, policy=POLICY, max_body_bytes=_MIB, at_end=background.stop)
+    return Surface(PATH, console, login=f"{LOGIN}/", policy=POLICY, max_body_bytes=_MIB, at_end=background.stop)
 
 
 def _overview(core: Core, watching: Watching, desk: Desk) -> Pages:

@@ -5,10 +5,10 @@ A handler gets a visit and returns an answer; it runs in a thread, for it waits 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,8 +20,9 @@ from archive.console.catalogue import LANGUAGES, catalogue, choose
 from archive.console.forms import COOKIE, FIELD, Fields, FormTokens, new_cookie, parse_form
 from archive.console.pages import LANGUAGE_COOKIE
 from archive.console.rendering import Renderer, address_of
+from archive.console.searches import Searches
 from archive.console.visit import Visit
-from archive.errors import ArchiveError, NoSuchResource, NotAllowed
+from archive.errors import ArchiveError, FormTooOld, NoSuchResource
 from archive.http.access import person_of
 from archive.http.origins import read_cookie
 from archive.http.problems import problem_of
@@ -30,6 +31,7 @@ from archive.services.people import Permission
 from archive.services.sessions import form_token
 
 _YEAR_SECONDS: Final = 31_536_000
+_LONGEST_QUERY: Final = 2000
 _log = logs.get(__name__)
 
 Handler = Callable[[Visit], Response]
@@ -58,6 +60,7 @@ class Desk:
     renderer: Renderer
     tokens: FormTokens
     sites: frozenset[str]
+    searches: Searches = field(default_factory=Searches)
 
     # ---- routes --------------------------------------------------------------------------------------------------
 
@@ -70,10 +73,16 @@ class Desk:
 
         return Route(path, endpoint, methods=["GET"])
 
-    def act(self, path: str, permission: Permission, handler: Handler) -> Route:
-        """Return the route of a form, for those who have the permission and sent it from a page of ours."""
+    def act(self, path: str, permission: Permission, handler: Handler, *, of: str | None = None) -> Route:
+        """Return the route of a form, for those who have the permission and sent it from a page of ours.
+
+        ``of`` is the page the form is on, when that is another path. A form that is refused is shown under the form's
+        own address: asked for again (another language, after signing in), that leads back to the page.
+        """
 
         async def endpoint(request: Request) -> Response:
+            if of is not None and request.method != "POST":
+                return self.go(of.format(**{name: quote(part, safe="") for name, part in request.path_params.items()}))
             body, content_type = await request.body(), request.headers.get("content-type", "")
             visit = self._visit(request, {})
 
@@ -84,7 +93,7 @@ class Desk:
 
             return await run_in_threadpool(self._answer, visit, permission, proven)
 
-        return Route(path, endpoint, methods=["POST"])
+        return Route(path, endpoint, methods=["POST"] if of is None else ["GET", "POST"])
 
     def elsewhere(self, visit: Visit) -> Response:
         """Answer for a path that has no page."""
@@ -103,6 +112,14 @@ class Desk:
     def go(self, path: str, *, done: str = "") -> Response:
         """Send the browser on after an act; ``done`` names the message that tells of it."""
         return RedirectResponse(address_of(path) + (f"?done={quote(done)}" if done else ""), status_code=303)
+
+    def go_to_search(self, visit: Visit, path: str, told: Mapping[str, str]) -> Response:
+        """Send the browser on to the answer of a search, which its address does not tell."""
+        return self.go(f"{path}?search={self.searches.keep(visit.person.name, told)}")
+
+    def searched(self, visit: Visit) -> Mapping[str, str] | None:
+        """Return what the address asks the answer of; None when it names no search of this person."""
+        return self.searches.recall(visit.person.name, visit.asked("search"))
 
     def set_cookie(
         self, visit: Visit, response: Response, name: str, value: str, *, seconds: int | None = None
@@ -126,7 +143,9 @@ class Desk:
         """Keep the language somebody chose, and show the page they were on again."""
         chosen, back = visit.given("language"), visit.given("back")
         own = back if back.startswith("/") and not back.startswith("//") and "\\" not in back else "/"
-        response = self.go(quote(own, safe="/-"))
+        path, _, asked = own.partition("?")
+        query = urlencode(parse_qsl(asked[:_LONGEST_QUERY]))
+        response = self.go(quote(path, safe="/-") + (f"?{query}" if query else ""))
         if chosen in LANGUAGES:
             response.set_cookie(LANGUAGE_COOKIE, chosen, max_age=_YEAR_SECONDS, path="/", httponly=True, samesite="lax")
         return response
@@ -143,9 +162,7 @@ class Desk:
         from_where = visit.request.headers.get("sec-fetch-site", "same-origin")
         is_ours = self.tokens.is_right(visit.given(FIELD), visit.request.cookies.get(COOKIE, ""), visit.person.name)
         if from_where != "same-origin" or not is_ours:
-            raise NotAllowed(
-                name=visit.person.name, reason="the form is too old, or not of this console: open it again"
-            )
+            raise FormTooOld
 
     def _answer(self, visit: Visit, permission: Permission, handler: Handler) -> Response:
         try:
@@ -171,7 +188,7 @@ class Desk:
             "person": visit.person,
             "navigation": [(name, to) for name, to, needed in NAVIGATION if visit.person.may(needed)],
             "section": "overview" if path in ("", "/") else path.split("/")[1],
-            "path": path or "/",
+            "here": (path or "/") + _query_of(visit),
             "languages": LANGUAGES,
             "form_field": FIELD,
             "sign_out_token": None if session is None else form_token(session),
@@ -183,8 +200,16 @@ class Desk:
 
 
 def told_of(error: ArchiveError, visit: Visit) -> dict[str, Any]:
-    """Return an error's kind in the language of whoever looks, and what it says itself, in English."""
+    """Return an error's kind and what to do, in the language of whoever looks, and what it says itself, in English."""
     words = catalogue(visit.language)
     names: Sequence[str] = [kind.__name__ for kind in type(error).__mro__]
     headline = next(words.messages[f"error.{name}"] for name in names if f"error.{name}" in words.messages)
-    return {"headline": headline, "detail": error.message}
+    advice = next((words.messages[f"advice.{name}"] for name in names if f"advice.{name}" in words.messages), "")
+    return {"headline": headline, "advice": advice, "detail": error.message}
+
+
+def _query_of(visit: Visit) -> str:
+    """Return the query of a page's address, without what was just done; the address a form goes to has none."""
+    asked = visit.request.query_params.multi_items() if visit.request.method == "GET" else []
+    query = urlencode([(name, value) for name, value in asked if name != "done"])
+    return f"?{query}" if query else ""

@@ -35,7 +35,7 @@ class FactPages:
         looks, validates = Permission.VIEW_CONSOLE, Permission.VALIDATE_FACTS
         return [
             self.desk.page("/facts", looks, self.candidates),
-            self.desk.act("/facts/candidates/{number}", validates, self.decide),
+            self.desk.act("/facts/candidates/{number}", validates, self.decide, of="/facts"),
             self.desk.page("/facts/contradictions", looks, self.contradicted),
         ]
 

@@ -33,14 +33,14 @@ class HoldPages:
 
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
-        looks, places = Permission.VIEW_CONSOLE, Permission.PLACE_HOLD
+        looks, places, one = Permission.VIEW_CONSOLE, Permission.PLACE_HOLD, "/holds/{hold}"
         return [
             self.desk.page("/holds", looks, self.list),
             self.desk.page("/holds/new", places, self.new),
             self.desk.act("/holds/new", places, self.place),
-            self.desk.page("/holds/{hold}", looks, self.show),
-            self.desk.act("/holds/{hold}/review", places, self.review),
-            self.desk.act("/holds/{hold}/lift", places, self.lift),
+            self.desk.page(one, looks, self.show),
+            self.desk.act(f"{one}/review", places, self.review, of=one),
+            self.desk.act(f"{one}/lift", places, self.lift, of=one),
         ]
 
     def list(self, visit: Visit) -> Response:
@@ -64,6 +64,7 @@ class HoldPages:
             "most": _SHOWN,
             "lifters": LIFTERS,
             "reviewers": REVIEWERS,
+            "entered": {name: visit.given(name) for name in ("review_on", "note", "reason")},
             "problem": None if error is None else told_of(error, visit),
         }
         return self.desk.show(visit, "hold.html", values, status=422 if error else 200)

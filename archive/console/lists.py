@@ -55,10 +55,10 @@ class ListPages:
             desk.page(f"{one}/bordereau.pdf", looks, self.pdf),
             desk.page(f"{one}/bordereau.csv", looks, self.csv),
             desk.page(f"{one}/certificate.json", looks, self.certificate),
-            desk.act(f"{one}/approve", Permission.APPROVE_DISPOSAL, self.approve),
-            desk.act(f"{one}/refuse", looks, self.refuse),
-            desk.act(f"{one}/cancel", looks, self.cancel),
-            desk.act(f"{one}/destroy", looks, self.destroy),
+            desk.act(f"{one}/approve", Permission.APPROVE_DISPOSAL, self.approve, of=one),
+            desk.act(f"{one}/refuse", looks, self.refuse, of=one),
+            desk.act(f"{one}/cancel", looks, self.cancel, of=one),
+            desk.act(f"{one}/destroy", looks, self.destroy, of=one),
         ]
 
     # ---- looking -------------------------------------------------------------------------------------------------
@@ -94,6 +94,8 @@ class ListPages:
             "destroyers": DESTROYERS,
             "proof": self._proof(view),
             "problem": None if error is None else told_of(error, visit),
+            "ticked": visit.all_given("study"),
+            "entered": _entered(visit),
         }
         return self.desk.show(visit, "list.html", values, status=422 if error else 200)
 
@@ -220,6 +222,13 @@ class ListPages:
         except (DisposalError, InvalidUid) as exc:
             return self._list(visit, exc)
         return self.desk.go(f"/lists/{list_id}", done=done)
+
+
+def _entered(visit: Visit) -> dict[str, str]:
+    """Return what was typed into the form that was sent, by the act it is for: several forms have a reason."""
+    act = visit.request.url.path.rpartition("/")[2]
+    fields = {"approve": "reference", "refuse": "reason", "cancel": "reason", "destroy": "confirmed"}
+    return {name: visit.given(field) if name == act else "" for name, field in fields.items()}
 
 
 def _download(data: bytes, name: str, media_type: str) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from archive.console.catalogue import catalogue
 from archive.errors import ArchiveError
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -18,7 +19,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "provider": ("Sign in with Pro Santé Connect", "Se connecter avec Pro Santé Connect"),
     "no_account": (
         "No account, or no key any more? An operator of the archive sends you a link.",
-        "Pas de compte, ou plus de clé ? Un opérateur de l’archive vous envoie un lien.",
+        "Pas de compte, ou plus de clé ? Un exploitant de l’archive vous envoie un lien.",
     ),
     "no_script": (
         "Passkeys need JavaScript: allow it for this page.",
@@ -55,22 +56,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "refused_title": ("Not signed in", "Connexion refusée"),
     "language": ("Français", "English"),
 }
-_ROLES: Final[Mapping[str, tuple[str, str]]] = {
-    "radiologist": ("radiologist", "radiologue"),
-    "manipulator": ("radiographer", "manipulateur ERM"),
-    "referring_physician": ("referring physician", "médecin demandeur"),
-    "archivist": ("archivist", "archiviste"),
-    "dim_physician": ("physician of medical information", "médecin DIM"),
-    "director": ("director", "directeur"),
-    "archives_officer": ("archives officer", "service d’archives"),
-    "practitioner": ("practitioner", "praticien"),
-    "operator": ("operator", "opérateur"),
-    "auditor": ("auditor", "auditeur"),
-}
 _OTHER: Final = {"en": "fr", "fr": "en"}
 
 _ERRORS: Final[Mapping[str, str]] = {
-    "LinkRefused": "Le lien a déjà servi, est trop ancien ou a été remplacé : demandez-en un autre à un opérateur.",
+    "LinkRefused": "Le lien a déjà servi, est trop ancien ou a été remplacé : demandez-en un autre à un exploitant.",
     "PasskeyRefused": "La clé d’accès n’a pas été acceptée.",
     "SignInExpired": "Cette tentative de connexion est terminée, ou vient d’un autre navigateur : recommencez.",
     "TooManyAttempts": "Trop de tentatives depuis cette adresse : réessayez dans {minutes} minutes.",
@@ -82,7 +71,7 @@ _ERRORS: Final[Mapping[str, str]] = {
 _IDENTITIES: Final[Mapping[str, str]] = {
     "manipulator": "L’accès des manipulateurs ERM demande une identité professionnelle vérifiée (RPPS). "
     "Faites-la enregistrer auprès de votre établissement, puis reconnectez-vous.",
-    "no_rule": "Votre profession ne donne accès à aucun rôle dans cette archive. Adressez-vous à un opérateur.",
+    "no_rule": "Votre profession ne donne accès à aucun rôle dans cette archive. Adressez-vous à un exploitant.",
     "no_identifier": "Le fournisseur d’identité n’a pas transmis votre identifiant national.",
 }
 
@@ -95,8 +84,8 @@ def words(lang: str) -> dict[str, str]:
 
 def role_names(roles: Iterable[str], lang: str) -> list[str]:
     """Return what roles are called in a language, in order; one that nobody named as it is written."""
-    place = 0 if lang == "en" else 1
-    return sorted(_ROLES.get(role, (role, role))[place] for role in roles)
+    said = catalogue("en" if lang == "en" else "fr")
+    return sorted(said.found(f"role.{role}", role) for role in roles)
 
 
 def told(error: ArchiveError, lang: str) -> str:

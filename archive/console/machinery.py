@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -11,9 +12,10 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
+from archive import errors
 from archive.console.desk import Desk, told_of
 from archive.console.visit import Visit
-from archive.errors import ArchiveError
+from archive.errors import ArchiveError, NoSuchStudy
 from archive.services.audit_search import AuditDesk, AuditWanted
 from archive.services.background import Background, Work
 from archive.services.journal_check import JournalCheck
@@ -34,6 +36,15 @@ EVENTS: Final = (
     *("account_set", "account_disabled", "migrated", "rolled_back", "recalled", "quarantined", "configured"),
 )
 """The events that the search offers; any other can be written."""
+REFUSALS: Final = (
+    *(errors.ConflictingInstance, errors.UnreadableDataset, errors.MissingIdentifier, errors.SopClassMismatch),
+    *(errors.SopInstanceMismatch, errors.DestroyedInstance, errors.StudyMismatch, errors.SopClassNotStored),
+    errors.InvalidUid,
+)
+"""Why an object is not taken in: quarantine keeps the error's message."""
+_MESSAGES: Final = [
+    (kind.__name__, re.compile(re.sub(r"\\\{\w+\\\}", "(.*)", re.escape(kind.__doc__ or "")))) for kind in REFUSALS
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +66,18 @@ class MachineryPages:
         return [
             desk.page("/quarantine", Permission.OPERATE, self.quarantine),
             desk.page("/jobs", looks, self.show_jobs),
-            desk.act("/jobs/retry", Permission.RUN_MIGRATION, self.retry),
+            desk.act("/jobs/retry", Permission.RUN_MIGRATION, self.retry, of="/jobs"),
             desk.page("/audit", reads, self.journal),
             desk.act("/audit", reads, self.search),
-            desk.act("/audit/check", reads, self.verify),
+            desk.act("/audit/check", reads, self.verify, of="/audit"),
             desk.page("/work/{work}", looks, self.work),
         ]
 
     def quarantine(self, visit: Visit) -> Response:
         """Show what was not taken in, and why."""
         found = quarantine_page(self.audit.database, (visit.page - 1) * _PAGE, _PAGE + 1)
-        values = {"objects": found[:_PAGE], "page": visit.page, "more": len(found) > _PAGE}
+        shown = [(each, *refusal_of(each.reason)) for each in found[:_PAGE]]
+        values = {"objects": shown, "page": visit.page, "more": len(found) > _PAGE}
         return self.desk.show(visit, "quarantine.html", values)
 
     # ---- jobs ----------------------------------------------------------------------------------------------------
@@ -77,10 +89,14 @@ class MachineryPages:
     def _jobs(self, visit: Visit, error: ArchiveError | None) -> Response:
         problem, running = error, list[Job]()
         try:
-            running = list(self.jobs())[:_JOBS]
+            found = list(self.jobs())
+            own = self._own(visit, [job.study_instance_uid for job in found])
+            running = [job for job in found if job.study_instance_uid in own][:_JOBS]
         except ArchiveError as exc:
             problem = problem or exc
         failed = self.failed.all()
+        own = self._own(visit, [each.study_instance_uid for each in failed])
+        failed = [each for each in failed if each.study_instance_uid in own]
         start = (visit.page - 1) * _PAGE
         shown = failed[start : start + _PAGE]
         uids = [*(job.study_instance_uid for job in running), *(each.study_instance_uid for each in shown)]
@@ -95,10 +111,17 @@ class MachineryPages:
         }
         return self.desk.show(visit, "jobs.html", values, status=422 if error else 200)
 
+    def _own(self, visit: Visit, uids: Collection[str]) -> Collection[str]:
+        """Return those of these studies that the person may know of."""
+        return self.studies.records(uids, visit.person) if visit.person.sites else set(uids)
+
     def retry(self, visit: Visit) -> Response:
-        """Have a study tried again that was set aside."""
+        """Have a study of the person's sites tried again that was set aside."""
+        study = visit.given("study")
         try:
-            replace(self.failed, actor=visit.person.name).retry(visit.given("study"))
+            if study not in self._own(visit, [study]):
+                raise NoSuchStudy(study_instance_uid=study)
+            replace(self.failed, actor=visit.person.name).retry(study)
         except ArchiveError as exc:
             return self._jobs(visit, exc)
         return self.desk.go("/jobs", done="retried")
@@ -106,12 +129,8 @@ class MachineryPages:
     # ---- the journal ---------------------------------------------------------------------------------------------
 
     def journal(self, visit: Visit) -> Response:
-        """Show the newest entries."""
-        return self._journal(visit, AuditWanted(), dict.fromkeys(_SEARCHED, ""))
-
-    def search(self, visit: Visit) -> Response:
-        """Show the entries that are searched for. What is searched for is in no address."""
-        given = {name: visit.given(name) for name in _SEARCHED}
+        """Show the newest entries, or those of a search. What is searched for is in no address."""
+        given = self.desk.searched(visit) or dict.fromkeys(_SEARCHED, "")
         before = given["before"]
         wanted = AuditWanted(
             event=given["event"],
@@ -121,12 +140,12 @@ class MachineryPages:
             until=_day(given["until"]),
             before=int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None,
         )
-        return self._journal(visit, wanted, given)
-
-    def _journal(self, visit: Visit, wanted: AuditWanted, given: Mapping[str, str]) -> Response:
-        found = self.audit.search(wanted, visit.person)
-        values = {"answer": found, "entered": given, "events": EVENTS}
+        values = {"answer": self.audit.search(wanted, visit.person), "entered": given, "events": EVENTS}
         return self.desk.show(visit, "audit.html", values)
+
+    def search(self, visit: Visit) -> Response:
+        """Go to the entries that are searched for."""
+        return self.desk.go_to_search(visit, "/audit", {name: visit.given(name) for name in _SEARCHED})
 
     def verify(self, visit: Visit) -> Response:
         """Begin to check the chains of the whole journal and the whole ledger."""
@@ -139,6 +158,14 @@ class MachineryPages:
         """Show how far long work is, or what came of it."""
         work = self.background.get(visit.segment("work"), visit.person)
         return self.desk.show(visit, "work.html", _told(work, visit))
+
+
+def refusal_of(reason: str) -> tuple[str, str]:
+    """Return the kind of error that a reason in quarantine tells of and what is particular to it, or "" and all."""
+    for name, message in _MESSAGES:
+        if (found := message.fullmatch(reason)) is not None:
+            return name, ", ".join(found.groups())
+    return "", reason
 
 
 def _told(work: Work, visit: Visit) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Pages(Protocol):
 def application(desk: Desk, pages: Iterable[Pages]) -> ASGIApp:
     """Return the console: an ASGI application that sees what follows its path."""
     routes: list[BaseRoute] = [Mount("/static", _Kept(StaticFiles(directory=STATIC)))]
-    routes.append(desk.act("/language", Permission.VIEW_CONSOLE, desk.choose_language))
+    routes.append(desk.act("/language", Permission.VIEW_CONSOLE, desk.choose_language, of="/"))
     for each in pages:
         routes += each.routes()
     routes.append(desk.page("/{path:path}", Permission.VIEW_CONSOLE, desk.elsewhere))

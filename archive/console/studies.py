@@ -16,7 +16,7 @@ from archive.console.catalogue import catalogue
 from archive.console.desk import Desk, told_of
 from archive.console.timeline import timeline
 from archive.console.visit import REASON_COOKIE, REASONS, Visit
-from archive.errors import ArchiveError, HoldError, InvalidHold
+from archive.errors import ArchiveError, FactError, HoldError, InvalidHold, NoSuchFact
 from archive.services.assess import Assessor
 from archive.services.audit_search import AuditDesk
 from archive.services.evidence import EvidenceRoom
@@ -30,7 +30,7 @@ from retention_rules.errors import RetentionError
 
 _SERIES_A_PAGE: Final = 100
 _SHOWN_ACCESSES: Final = 20
-_FIELDS: Final = ("reason", "authority", "reference", "review_on")
+_FIELDS: Final = ("scope", "reason", "authority", "reference", "review_on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +51,39 @@ class StudyPages:
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
         looks, holds, facts = Permission.VIEW_CONSOLE, Permission.PLACE_HOLD, Permission.VALIDATE_FACTS
+        one = "/studies/{study}"
         return [
             self.desk.page("/studies", looks, self.seek),
             self.desk.act("/studies", looks, self.find),
-            self.desk.page("/studies/{study}", looks, self.show),
-            self.desk.act("/studies/{study}/hold", holds, self.hold),
-            self.desk.act("/studies/{study}/facts/{fact}/withdraw", facts, self.withdraw),
+            self.desk.page(one, looks, self.show),
+            self.desk.act(f"{one}/hold", holds, self.hold, of=one),
+            self.desk.act(f"{one}/facts/{{fact}}/withdraw", facts, self.withdraw, of=one),
         ]
 
     def seek(self, visit: Visit) -> Response:
-        """Show the form that finds studies."""
-        return self._found(visit, None, visit.access.reason)
+        """Show the form that finds studies, and what a search led to. The number is in no address."""
+        told = self.desk.searched(visit)
+        number = "" if told is None else told["number"]
+        values = {
+            "answer": None if told is None else self.studies.find(number, visit.person),
+            "number": number,
+            "reasons": REASONS,
+            "reason": visit.access.reason,
+        }
+        return self.desk.show(visit, "studies.html", values)
 
     def find(self, visit: Visit) -> Response:
-        """Show what a number leads to, or go to the study when it is one. The number is in no address."""
-        found = self.studies.find(visit.given("number"), visit.person)
+        """Go to what a number leads to: the study when it is one."""
+        number = visit.given("number")
+        found = self.studies.find(number, visit.person)
         given = visit.given("reason")
         reason = given if given in REASONS else visit.access.reason
         if len(found.studies) == 1 and not found.destroyed:
             response = self.desk.go(f"/studies/{found.studies[0].reference}")
         else:
-            response = self._found(visit, found, reason)
+            response = self.desk.go_to_search(visit, "/studies", {"number": number})
         self.desk.set_cookie(visit, response, REASON_COOKIE, reason)
         return response
-
-    def _found(self, visit: Visit, found: object, reason: str) -> Response:
-        return self.desk.show(visit, "studies.html", {"answer": found, "reasons": REASONS, "reason": reason})
 
     # ---- one study -----------------------------------------------------------------------------------------------
 
@@ -137,7 +144,12 @@ class StudyPages:
         record = self.studies.resolve(visit.segment("study"), visit.person)
         visit.person.require(Permission.VALIDATE_FACTS, record.site)
         reason, sites = visit.given("reason"), self.desk.sites_of(visit) & {record.site}
-        self.facts.withdraw(visit.number("fact"), reason=reason, actor=visit.person.name, sites=sites)
+        try:
+            self.facts.withdraw(visit.number("fact"), reason=reason, actor=visit.person.name, sites=sites)
+        except NoSuchFact:
+            raise
+        except FactError as exc:
+            return self._study(visit, exc)
         return self.desk.go(f"/studies/{visit.segment('study')}", done="fact_withdrawn")
 
 

@@ -20,6 +20,7 @@ from archive.uids import parse_uid
 _MORE: Final = (
     "The number of results exceeded the maximum supported by the server. Additional results can be requested."
 )
+_MODALITIES: Final = "ModalitiesInStudy"
 _NOT_EMPTY: Final = "The emptyvaluematching parameter is not supported. Empty Value Matching has not been performed."
 _UIDS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _FOLDERS: Final = ("studies", "series", "instances")
@@ -60,7 +61,10 @@ class Searches:
 def _with_url(row: Mapping[str, str], base: str, level: Level) -> Mapping[str, str]:
     depth = ("STUDY", "SERIES", "IMAGE").index(level) + 1
     steps = (f"/{folder}/{row[uid]}" for folder, uid in zip(_FOLDERS[:depth], _UIDS, strict=False))
-    return {**row, "RetrieveURL": base + "".join(steps)}
+    told = {**row, "RetrieveURL": base + "".join(steps)}
+    if not told.get(_MODALITIES, _MODALITIES):
+        del told[_MODALITIES]  # OHIF 3.13 shows no study at all when one of them has this without a value
+    return told
 
 
 def _warnings(wanted: Wanted, page: Page, request: Request) -> Iterator[str]:

@@ -59,8 +59,8 @@ ArchiveError
 │   ├── NoSuchResource              ├── MethodNotOffered
 │   ├── NotAcceptable               ├── UnsupportedMedia
 │   ├── BodyTooLarge                ├── TooSlow
-│   └── TooManyRequests
-│       └── TooManyConnections
+│   ├── FormTooOld                  └── TooManyRequests
+│                                       └── TooManyConnections
 ├── NoticeNotSent                   a warning did not reach whom it is for
 └── CertificatesNeedCare            TLS certificates need a person
     ├── CertificatesExpireSoon      └── CertificatesExpired
@@ -74,6 +74,7 @@ from archive.errors.base import ArchiveError as ArchiveError
 from archive.errors.requests import (
     BadRequest as BadRequest,
     BodyTooLarge as BodyTooLarge,
+    FormTooOld as FormTooOld,
     IdentityRefused as IdentityRefused,
     LinkRefused as LinkRefused,
     MethodNotOffered as MethodNotOffered,

@@ -55,6 +55,10 @@ class NotAuthenticated(RequestError):
     """It is not known who asks: {reason}."""
 
 
+class FormTooOld(RequestError):
+    """The form is too old, or is not of this console: open its page again and send it from there."""
+
+
 class NoSuchResource(RequestError):
     """There is nothing here: {reason}."""
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -119,10 +120,14 @@ class _Exchange:
         await surface.application(below, self._body, self._send)
 
     async def _refuse_unknown(self) -> None:
-        surface = self._surface
-        if surface.login is None or self._scope["method"] not in ("GET", "HEAD"):
+        """Send a person to sign in, and from there to where they were going; tell a program."""
+        login, scope = self._surface.login, self._scope
+        is_person = scope["method"] in ("GET", "HEAD") or "text/html" in Headers(scope=scope).get("accept", "")
+        if login is None or not is_person:
             raise NotAuthenticated(reason="sign in, or use an address or a token the archive knows")
-        await self._respond(RedirectResponse(surface.login, status_code=303))
+        query = scope.get("query_string", b"").decode("latin_1")
+        to = quote(scope["path"]) + (f"?{query}" if query and scope["method"] != "POST" else "")
+        await self._respond_early(RedirectResponse(f"{login}?to={quote(to, safe='/')}", status_code=303))
 
     async def _tell(self, error: Exception) -> None:
         """Answer with the problem, if it is not too late; else end the connection, so that nobody takes a part."""
@@ -130,9 +135,12 @@ class _Exchange:
             if not self._answer.is_over:
                 raise error
             return
+        await self._respond_early(problem_of(error).response())
+
+    async def _respond_early(self, response: Response) -> None:
+        """Answer though a body may not have been read."""
         if not self._body.is_complete and "expect" not in Headers(scope=self._scope):
             await self._body.drain()
-        response = problem_of(error).response()
         if not self._body.is_complete or is_crowded(self._scope):
             response.headers["connection"] = "close"
         await self._respond(response)

@@ -68,6 +68,7 @@ _STATUS: Final[dict[type[BaseException], int]] = {
     errors.ColdCopyDiffers: 503,
     errors.ViewerRefused: 422,
     errors.RequestError: 400,
+    errors.FormTooOld: 403,
     errors.NotAuthenticated: 401,
     errors.NoSuchResource: 404,
     errors.MethodNotOffered: 405,

@@ -202,8 +202,10 @@ class Disposals:
             view = self._undecided(connection, list_id, who)
             listed = {item.study_instance_uid for item in view.in_state("listed")}
             strange = [uid for uid in uids if uid not in listed]
-            if strange or not uids:
-                raise DisposalRefused(list_id=list_id, reason=f"{strange[0] if strange else 'nothing'} is not on it")
+            if not uids:
+                raise DisposalRefused(list_id=list_id, reason="no study of it was chosen")
+            if strange:
+                raise DisposalRefused(list_id=list_id, reason=f"{strange[0]} is not on it")
             return [kept(list_id, "refused", dict.fromkeys(uids, text))]
 
         self.ledger.act(who.name, decide)

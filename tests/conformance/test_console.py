@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
@@ -12,7 +13,7 @@ from archive.config import HttpSettings
 from archive.http.server import HttpServer
 from tests.axe import violations
 from tests.chromium import browsing, running_browser
-from tests.console_house import IMAGE, SCRIPT, WHO, House, furnish, open_house
+from tests.console_house import IMAGE, SCRIPT, WHO, House, furnish, images, open_house
 
 WIDTHS = ({"width": 1360, "height": 800}, {"width": 360, "height": 700})
 
@@ -78,6 +79,27 @@ def test_a_narrow_window_needs_no_scrolling_sideways(house: House, base: str, ch
         for path in ("/", f"/studies/{house.reference(4)}", "/holds/new", "/due", "/audit"):
             page.goto(f"{base}{path}")
             assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[1]["width"], path
+
+
+def test_a_narrow_window_leaves_long_numbers_readable(house: House, base: str, chromium: Browser) -> None:
+    """UIDs and digests break anywhere, and yet no cell that holds one is a letter wide: its table scrolls instead."""
+    year = house.core.ledger.clock().year
+    with browsing(chromium, extra_http_headers={WHO: "clara"}, viewport=WIDTHS[1]) as page:
+        for path in ("/audit", f"/lists/D-{year}-0001", "/quarantine", "/facts/contradictions", "/evidence", "/jobs"):
+            page.goto(f"{base}{path}")
+            cells = page.locator("td.code, td:has(.code)")
+            widths = cells.evaluate_all("cells => cells.map(each => each.getBoundingClientRect().width)")
+            assert widths and min(widths) >= 200, path
+            assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[1]["width"], path
+
+
+def test_the_days_of_the_growth_are_readable_in_a_narrow_window(base: str, chromium: Browser) -> None:
+    """The drawing shrinks with the window, its days less so, and none runs into the next."""
+    with browsing(chromium, extra_http_headers={WHO: "clara"}, viewport=WIDTHS[1]) as page:
+        page.goto(f"{base}/")
+        boxes = [box for day in page.locator(".chart text").all() if (box := day.bounding_box())]
+        assert len(boxes) == 6 and min(box["height"] for box in boxes) >= 6
+        assert all(left["x"] + left["width"] <= right["x"] for left, right in pairwise(boxes))
 
 
 def test_dicom_text_cannot_do_anything(house: House, base: str, page: Page) -> None:
@@ -173,6 +195,38 @@ def test_long_work_is_shown_as_it_goes_and_survives_a_reload(base: str, page: Pa
     other = page.context.new_page()
     other.goto(page.url)
     expect(other.get_by_text("Chain unbroken")).to_be_visible()
+
+
+def test_one_goes_back_from_a_study_to_what_was_found(house: House, base: str, page: Page) -> None:
+    """Back and reload show the answer of a search again without a question about sending a form twice."""
+    house.receive(*images(61, 1, PatientID="TWICE"), *images(62, 1, PatientID="TWICE"))
+    page.goto(f"{base}/studies")
+    page.locator("#number").fill("TWICE")
+    page.locator("#number").press("Enter")
+    expect(page.get_by_role("heading", name="2 studies found")).to_be_visible()
+    assert "TWICE" not in page.url
+    page.get_by_role("link", name="SCANNER THORACIQUE").first.click()
+    expect(page.get_by_role("heading", name="Why it is kept")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="2 studies found")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("link", name="SCANNER THORACIQUE")).to_have_count(2)
+
+
+def test_a_refused_form_is_left_by_changing_the_language_or_loading_its_address(
+    house: House, base: str, page: Page
+) -> None:
+    """The message is told where the form is; neither a language nor the address itself leads to a page that is none."""
+    page.goto(f"{base}/studies/{house.reference(1)}")
+    for label in ("Reason", "Asked for by", "Reference"):
+        page.get_by_label(label, exact=True).fill(" ")
+    page.get_by_role("button", name="Place a hold").click()
+    expect(page.get_by_role("alert")).to_contain_text("Check reason, who asks")
+    page.get_by_role("button", name="Français").click()
+    expect(page).to_have_url(f"{base}/studies/{house.reference(1)}")
+    expect(page.get_by_role("button", name="Poser un gel")).to_be_visible()
+    page.goto(f"{base}/studies/{house.reference(1)}/hold")
+    expect(page).to_have_url(f"{base}/studies/{house.reference(1)}")
 
 
 def test_the_language_is_changed_where_one_is(base: str, page: Page) -> None:

@@ -251,3 +251,14 @@ def test_who_asked_is_in_the_journal_and_what_for_is_not(archive: ArchiveProcess
     assert "CANARI" not in body
     assert "CANARI" not in archive.log()
     assert "PatientName" not in archive.log()
+
+
+def test_a_study_without_a_modality_does_not_say_that_it_has_an_empty_one(client: httpx.Client) -> None:
+    """The viewer's list of studies reads the values of this attribute wherever it is, and shows none without them."""
+    uid = f"{ROOT}.77"
+    without = ct_dataset(study=77, Modality="", PatientName="AUCUNE", StudyDate="19900101")
+    assert stow(client, without).status_code == 200
+    (found,) = client.get(f"/studies?StudyInstanceUID={uid}&includefield=00080060").json()
+    assert value(found, "0020000D") == uid
+    assert "00080061" not in found and found["00080050"]["vr"] == "SH"
+    assert value(client.get(f"/studies?StudyInstanceUID={ROOT}.2").json()[0], "00080061") == "CT"

@@ -158,7 +158,7 @@ class TestSigningIn:
         sign_in(page, house, "rita")
         page.get_by_text("Signed in as Rita Rayon").wait_for()
         told = page.locator("dd").all_inner_texts()
-        assert told == ["radiologist, referring physician", "CHU"]
+        assert told == ["Radiologist, Referring physician", "CHU"]
         assert {each["name"] for each in page.context.cookies(house.address())} >= {"__Host-drimbox"}
         entry = house.journal("signed_in")[-1]
         assert (entry["actor"], entry["body"]["via"]) == ("899700218896", "oidc")
@@ -181,7 +181,7 @@ class TestSigningIn:
         """The verified one has the role the site gives manipulators, for every site."""
         sign_in(page, house, "mia")
         page.get_by_text("Signed in as Mia Manip").wait_for()
-        assert "radiographer" in page.get_by_role("main").inner_text()
+        assert "Radiographer" in page.get_by_role("main").inner_text()
 
     def test_somebody_no_rule_is_for_is_refused(self, house: House, page: Page) -> None:
         """A pharmacist has an identity, and no role here."""

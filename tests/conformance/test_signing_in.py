@@ -148,7 +148,7 @@ def test_the_first_administrator_is_made_by_the_link_and_the_link_is_spent(tmp_p
     with new_archive(tmp_path) as archive:
         with browsing(browser) as page:
             make_first(page, archive)
-            assert "operator" in page.get_by_role("main").inner_text()
+            assert "Operator" in page.get_by_role("main").inner_text()
         with browsing(browser) as other:
             VirtualKey(other)
             fill_first(other, archive, "eve")
@@ -214,7 +214,7 @@ def test_a_copied_session_is_over_after_signing_out(house: House, page: Page, br
 def test_an_invited_colleague_comes_in_and_a_closed_account_goes_out(house: House, page: Page) -> None:
     """An operator's link makes an account with its roles; closing it ends its session and its key opens nothing."""
     make_by_link(page, invite(house, "bea", "radiologist"))
-    assert "radiologist" in page.get_by_role("main").inner_text()
+    assert "Radiologist" in page.get_by_role("main").inner_text()
     house.command("account", "disable", "bea", "--as", "anne")
     page.reload()
     page.get_by_role("button", name="Sign in with a passkey").click()

@@ -229,6 +229,23 @@ def test_a_study_set_aside_is_tried_again(office: House) -> None:
     assert entry["study_instance_uid"] == study_uid(1)
 
 
+def test_a_study_set_aside_is_tried_again_by_people_of_its_site_alone(office: House) -> None:
+    """To who is for another site there is no such study."""
+    from archive.clock import utc_now
+    from archive.index import set_aside
+
+    with office.core.database.write(synced=False) as connection:
+        for study in (1, 2):
+            set_aside.leave_alone(connection, study_uid(study), "rolled back", utc_now())
+    nina = office.browser("nina", "en")
+    assert "Nothing failed." in nina.text("/jobs")
+    refused = nina.post("/jobs/retry", {"study": study_uid(1)})
+    assert refused.status_code == 422 and "The archive has no such study" in words_of(refused.text)
+    assert nina.post("/jobs/retry", {"study": ""}).status_code == 422
+    assert office.journal("migration_retried") == []
+    assert "tried again" in words_of(office.browser("anne", "en").post("/jobs/retry", {"study": study_uid(1)}).text)
+
+
 def test_the_chain_is_checked_in_the_background_and_a_break_is_told(office: House) -> None:
     """The check has an address of its own, for who started it; a changed entry is found."""
     from tests.integration.index.making import value
@@ -276,3 +293,54 @@ def test_a_new_study_shows_up_without_a_restart(office: House) -> None:
     """What arrives is found at once."""
     office.receive(*images(5, exam_on="20210101"))
     assert office.browser("anne").post("/studies", {"number": "ACC5"}).url.path.endswith(office.reference(5))
+
+
+# ---- what was typed ------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_hold_of_a_study_comes_back_as_it_was_sent(office: House) -> None:
+    """Also whom it is for: a hold of a patient must not become one of a study because a date was wrong."""
+    wrong = {**WHY, "scope": "patient", "review_on": "2001-01-01"}
+    page = office.browser("anne").post(f"/studies/{office.reference(1)}/hold", wrong).text
+    assert 'value="contentieux"' in page and 'value="2001-01-01"' in page
+    assert 'value="patient" checked' in page and 'value="study" checked' not in page
+
+
+def test_a_refused_review_or_lift_comes_back_as_it_was_sent(office: House) -> None:
+    """The note that was written is not lost over a date in the past."""
+    anne, path = office.browser("anne"), HOLD.format(year=year(office))
+    anne.post("/holds/new", {**WHY, "site": "default", "studies": study_uid(1)})
+    page = anne.post(f"{path}/review", {"review_on": "2001-01-01", "note": "expertise en cours"})
+    assert page.status_code == 422
+    assert 'value="expertise en cours"' in page.text and 'value="2001-01-01"' in page.text
+    assert f'value="{"x" * 501}"' in anne.post(f"{path}/lift", {"reason": "x" * 501}).text
+
+
+def test_a_refused_form_of_a_list_comes_back_as_it_was_sent(office: House) -> None:
+    """Ticks and texts stay in the form that was sent, and come into no other; nothing ticked is told as that."""
+    anne, path = office.browser("anne", "en"), list_path(office)
+    anne.post("/lists/propose", {"site": "default"})
+    none = anne.post(f"{path}/refuse", {"reason": "recherche"})
+    assert none.status_code == 422 and "no study of it was chosen" in none.text
+    assert none.text.count('value="recherche"') == 1
+    no_reason = anne.post(f"{path}/refuse", {"study": study_uid(2), "reason": " "}).text
+    ticked = re.findall(r'name="study" value="([^"]*)" checked', no_reason)
+    assert ticked == [study_uid(2)]
+    assert anne.post(f"{path}/cancel", {"reason": "y" * 501}).text.count("y" * 501) == 1
+    aude = office.browser("aude").post(f"{path}/approve", {"office": "archives_officer", "reference": "v" * 501})
+    assert aude.status_code == 422 and 'value="vvv' in aude.text
+
+
+def test_a_fact_that_is_withdrawn_without_a_reason_is_told_on_its_page(office: House) -> None:
+    """The study stays in sight, with what to do; a fact that is gone has no page to go back to."""
+    office.tell("PID3", "visit", "2021-05-05")
+    office.settle()
+    david, path = office.browser("david", "en"), f"/studies/{office.reference(3)}"
+    fact = re.search(r"/facts/(\d+)/withdraw", david.get(path).text)
+    assert fact is not None
+    page = david.post(f"{path}/facts/{fact[1]}/withdraw", {"reason": "  "})
+    assert page.status_code == 422
+    assert "Write a reason." in page.text and "Why it is kept" in page.text
+    assert david.post(f"{path}/facts/999/withdraw", {"reason": "x"}).status_code == 404
+    back = david.get(f"{path}/facts/{fact[1]}/withdraw")
+    assert (back.status_code, back.headers["location"]) == (303, f"/console{path}")

@@ -103,6 +103,22 @@ def test_a_number_that_is_nobodys_leads_to_nothing(house: House, number: str) ->
     assert "0 studies found" in words_of(answer.text)
 
 
+def test_a_number_that_leads_nowhere_can_be_corrected(house: House) -> None:
+    """What was typed is still there, escaped, with what to do about it; a number found needs no advice."""
+    browser = house.browser("anne", "fr")
+    page = browser.post("/studies", {"number": f"NOBODY {IMAGE}"}).text
+    assert 'value="NOBODY &#34;&gt;&lt;img' in page
+    assert "Vérifiez le numéro" in page
+    assert "Vérifiez le numéro" not in browser.post("/studies", {"number": study_uid(6)}).text
+
+
+def test_what_is_in_quarantine_is_told_in_the_language_of_who_looks(house: House) -> None:
+    """The reason that was kept is English; the page tells its kind."""
+    french, english = (house.browser("olga", language).text("/quarantine") for language in ("fr", "en"))
+    assert "Autres octets sous un UID déjà stocké" in french and "Stored already" not in french
+    assert "Other bytes under a UID already stored" in english
+
+
 def test_several_studies_are_listed_and_a_destroyed_one_leads_to_its_list(house: House) -> None:
     """What was eliminated is told with the list that did it."""
     gone = house.browser("anne").post("/studies", {"number": study_uid(6)})
@@ -126,6 +142,7 @@ def test_a_person_of_another_site_sees_nothing_of_it(house: House) -> None:
     assert "H-20" not in nina.get("/holds?all=1").text
     assert "D-20" not in nina.get("/lists").text
     assert "No evidence" in nina.text("/evidence")
+    assert study_uid(2) in house.browser("anne").text("/jobs") and study_uid(2) not in nina.text("/jobs")
     assert nina.get("/lists/propose?site=default").status_code == 403
     assert nina.get("/audit").status_code == 403
 
@@ -153,7 +170,7 @@ def test_who_is_unknown_is_sent_to_sign_in_and_who_may_not_look_is_told(house: H
     """Nobody: on to the login; a manipulator: refused, in their language."""
     assert "manipulator" in PERMISSIONS
     nobody = house.browser("nobody").get("/holds")
-    assert (nobody.status_code, nobody.headers["location"]) == (303, "/login/?to=/console/")
+    assert (nobody.status_code, nobody.headers["location"]) == (303, "/login/?to=/console/holds")
     refused = house.browser("manu", "fr").get("/holds")
     assert refused.status_code == 403
     assert "Vous n'avez pas le droit de faire cela" in words_of(refused.text)
@@ -227,7 +244,23 @@ def test_the_journal_is_searched_by_event_actor_text_and_day(house: House) -> No
     assert "Studies destroyed" in found.text
     for nothing in ({"event": "no_such"}, {"until": "2020-01-01"}, {"text": "%"}):
         assert "No entry" in words_of(browser.post("/audit", nothing).text)
-    assert signed.url.path == "/console/audit" and not signed.url.query
+    assert signed.url.path == "/console/audit" and "diane" not in str(signed.url) and today not in str(signed.url)
+
+
+def test_the_answer_of_a_search_can_be_asked_for_again_by_who_searched(house: House) -> None:
+    """Its address tells nothing of it; to anybody else, and after a restart, it is the empty form."""
+    anne, olga = house.browser("anne", "en"), house.browser("olga", "en")
+    found = anne.post("/studies", {"number": "NOBODY", "reason": "court"})
+    address = found.url.raw_path.decode().removeprefix("/console")
+    assert "NOBODY" not in address and "search=" in address
+    again, other, old = anne.get(address).text, olga.get(address).text, anne.get("/studies?search=made-up").text
+    assert 'value="NOBODY"' in again and "0 studies found" in words_of(again) and 'value="court" selected' in again
+    for empty in (other, old):
+        assert "NOBODY" not in empty and "studies found" not in words_of(empty)
+    looked = house.browser("gaston", "en").post("/audit", {"event": "viewed", "actor": "nobody"})
+    address = looked.url.raw_path.decode().removeprefix("/console")
+    assert 'value="nobody"' in house.browser("gaston", "en").get(address).text
+    assert 'value="nobody"' not in house.browser("clara", "en").get(address).text
 
 
 def test_the_language_is_chosen_for_good_and_the_page_is_shown_again(house: House) -> None:

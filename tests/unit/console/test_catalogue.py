@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from string import Formatter
 import pytest
 
 from archive.console.catalogue import LANGUAGES, Catalogue, catalogue, choose
-from archive.console.machinery import EVENTS
+from archive.console.machinery import EVENTS, REFUSALS
 from archive.console.visit import REASONS
 from archive.index.patient_facts import KINDS
 from archive.services.people import ROLES
@@ -19,7 +20,8 @@ from retention_rules.facts import REGIMES, Regime
 from retention_rules.loader import load_schedule
 from retention_rules.schedule import Rule
 
-CONSOLE = Path(__file__).parents[3] / "archive" / "console"
+ARCHIVE = Path(__file__).parents[3] / "archive"
+CONSOLE = ARCHIVE / "console"
 TEMPLATES = sorted((CONSOLE / "templates").glob("*.html"))
 SOURCES = [*TEMPLATES, *sorted(CONSOLE.glob("*.py"))]
 JINJA = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
@@ -94,12 +96,33 @@ def test_what_services_may_say_has_words() -> None:
         *(f"fact_kind.{kind}" for kind in KINDS),
         *(f"event.{event}" for event in EVENTS),
         *(f"reason.{reason}" for reason in REASONS),
+        *(f"quarantine_reason.{kind.__name__}" for kind in REFUSALS),
         *(f"rule.{rule}" for rule in rules),
         *(f"certificate_state.{state.name}" for state in State),
         *(f"list_state.{state}" for state in ("listed", "approved", "destroying", "destroyed", "cancelled")),
         *(f"item_state.{state}" for state in "listed refused sent_back cancelled destroying destroyed".split()),
     ]
     assert [key for key in wanted if key not in catalogue("fr").messages] == []
+
+
+def journalled() -> Iterator[str]:
+    """Yield every event that the archive's code writes to the journal, as far as it stands there as a text."""
+    for file in ARCHIVE.rglob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call):
+                continue
+            name = ast.unparse(call.func).rpartition(".")[2]
+            place = {"Entry": 1, "Draft": 0, "_entry": 0, "stored_entry": 0}.get(name)
+            if place is not None:
+                given = [each.value for each in call.keywords if each.arg == "event"] or call.args[place : place + 1]
+                yield from (str(each.value) for each in given if isinstance(each, ast.Constant) and each.value)
+
+
+def test_every_event_of_the_journal_has_words() -> None:
+    """Nobody reads the name that the code gives an event: those written in the code, and those it puts together."""
+    events = {*journalled(), "recovered", "damaged", "missing", "hot_pack_trimmed", "cold_pack_trimmed"}
+    assert {"imported", "signed_in", "stored", "disposal_proposed", "warned"} <= events
+    assert sorted(event for event in events if f"event.{event}" not in catalogue("fr").messages) == []
 
 
 def _rules(regime: Regime) -> Iterator[Rule]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -49,7 +50,9 @@ class Room:
     def routes(self) -> list[Any]:
         """Return the page and the form."""
         allowed = Permission.PLACE_HOLD
-        return [self.desk.page("/page", allowed, self._handle), self.desk.act("/act", allowed, self._handle)]
+        page, act = self.desk.page, self.desk.act
+        below = act("/page/{name}/act", allowed, self._handle, of="/page/{name}")
+        return [page("/page", allowed, self._handle), act("/act", allowed, self._handle), below]
 
     def _handle(self, visit: Visit) -> Response:
         self.seen.append(visit)
@@ -145,6 +148,42 @@ def test_a_page_is_not_sent_a_form_and_a_form_is_not_asked_for(room: Room) -> No
     assert room.seen == []
 
 
+def test_the_address_of_a_form_leads_back_to_its_page(room: Room) -> None:
+    """A form that was refused stands under its own address: asked for, in whatever way, that is the page's."""
+    for name, there in (("a", "a"), ("1%202", "1%202"), ("%3Fx%3D1", "%3Fx%3D1"), ("%C3%A9", "%C3%A9")):
+        back = room.ask("GET", f"/page/{name}/act")
+        assert (back.status_code, back.headers["location"]) == (303, f"/console/page/{there}")
+    room.person = RITA
+    assert room.ask("POST", "/page/a/act", headers=FORM).status_code == 403
+    assert room.seen == []
+
+
+def test_a_form_that_is_too_old_is_told_as_that(room: Room) -> None:
+    """After a restart nobody is told that they may not do what they may: the form has to be opened again."""
+    told = room.ask("POST", "/act", data={"form_token": "00"}, headers={"accept-language": "en"})
+    assert told.status_code == 403
+    assert "This form is no longer valid" in told.text and "open the page again" in told.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "back"),
+    [
+        ("/page?months=60&site=H%C3%B4pital&done=hold_placed", "/page?months=60&site=H%C3%B4pital"),
+        ("/page", "/page"),
+        ("/page?a=%0d%0aX:1", "/page?a=%0D%0AX%3A1"),
+    ],
+)
+def test_another_language_shows_the_same_page(room: Room, asked: str, back: str) -> None:
+    """What the page was asked for stays in its address; that something was done is not told twice."""
+    room.handler = lambda visit: room.desk.show(visit, "error.html", {"headline": "", "advice": "", **told})
+    told = {"detail": "", "status_code": 200}
+    page = html.unescape(room.ask("GET", asked).text)
+    found, token = re.search('name="back" value="([^"]*)"', page), re.search('form_token" value="([^"]*)"', page)
+    assert found is not None and token is not None and found[1] == back
+    chosen = {"form_token": token[1], "language": "en", "back": found[1]}
+    assert room.ask("POST", "/language", data=chosen).headers["location"] == f"/console{back}"
+
+
 def test_cookies_are_for_the_console_and_for_no_script(room: Room) -> None:
     """The proof's cookie is set once, out of reach of scripts and other sites, and over TLS never in the clear."""
     (cookie,) = room.ask("GET", "/nowhere").headers.get_list("set-cookie")
@@ -215,7 +254,9 @@ def test_an_error_has_the_headline_of_its_nearest_kind(room: Room, language: str
     (visit,) = room.seen
     words = catalogue("fr" if language == "fr" else "en")
     told = told_of(errors.InvalidHold(name="a", reason="b"), visit)
-    assert told == {"headline": words.text("error.HoldError"), "detail": told["detail"]}
+    assert (told["headline"], told["advice"]) == (words.text("error.HoldError"), words.text("advice.InvalidHold"))
+    assert told_of(errors.IndexUnavailable(reason="x"), visit)["advice"] == words.text("advice.Unavailable")
+    assert told_of(errors.AuditBroken(sequence=1, reason="x"), visit)["advice"] == ""
     assert told_of(errors.AssociationRefused(reason="x"), visit)["headline"] == words.text("error.ArchiveError")
 
 

@@ -90,10 +90,10 @@ def test_every_text_is_there_in_both_languages() -> None:
 
 
 def test_every_role_has_a_name_in_both_languages() -> None:
-    """What nobody named is shown as it is written."""
+    """They are those of the console; what nobody named is shown as it is written."""
     for lang in ("en", "fr"):
         assert not set(role_names(ROLES, lang)) & {role for role in ROLES if "_" in role}
-    assert role_names(["operator", "radiologist", "other"], "fr") == ["opérateur", "other", "radiologue"]
+    assert role_names(["operator", "radiologist", "other"], "fr") == ["Exploitant", "Radiologue", "other"]
 
 
 @pytest.mark.parametrize("name", sorted(_ERRORS))

@@ -24,7 +24,7 @@ FRAME: dict[str, Any] = {
     "person": ANNE,
     "navigation": [("overview", "/")],
     "section": "overview",
-    "path": "/",
+    "here": "/",
     "languages": ("fr", "en"),
     "form_field": "form_token",
     "form_token": "0",
@@ -84,7 +84,7 @@ def test_copies_that_are_left_are_named_with_the_reason() -> None:
 def test_work_that_failed_says_so() -> None:
     """With its error if it is one of ours; else that the log has it."""
     error = AuditBroken(sequence=7, reason="an entry is missing")
-    told = {"headline": "The chain of the journal is broken", "detail": error.message}
+    told = {"headline": "The chain of the journal is broken", "advice": "", "detail": error.message}
     refused = shown(worked("journal_check", ended_at=NOW, error=error), error=told)
     assert "Stopped" in refused and told["headline"] in refused and "an entry is missing" in refused
     assert "Internal error" in shown(worked("journal_check", ended_at=NOW, is_broken=True))
@@ -120,14 +120,14 @@ def test_a_role_of_a_later_version_is_shown_as_it_is() -> None:
     """Words that the catalogue does not have fall back to themselves, escaped."""
     stranger = Person("x", "X", frozenset({"<new_role>"}))
     text = Renderer(FRAME | {"person": stranger}).render(
-        "error.html", "fr", {"headline": "h", "detail": "d", "status_code": 404}
+        "error.html", "fr", {"headline": "h", "advice": "", "detail": "d", "status_code": 404}
     )
     assert "&lt;new_role&gt;" in text
 
 
 def test_who_may_not_open_the_console_is_offered_no_search() -> None:
     """The frame of a refusal has no section, no search and no way to one."""
-    text = page("error.html", "en", headline="h", detail="d", status_code=403, navigation=[])
+    text = page("error.html", "en", headline="h", advice="", detail="d", status_code=403, navigation=[])
     assert 'role="search"' not in text and 'href="/console/"' in text.partition("<main")[0]
     assert "Back to the overview" not in text
 

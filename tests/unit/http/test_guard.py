@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -121,10 +122,20 @@ def test_one_that_refuses_ends_it() -> None:
 def test_who_is_unknown() -> None:
     """Programs are told 401, browsers are sent to sign in, what is public is open."""
     assert ask(guard(nobody), "/api/who").status_code == 401
-    page = ask(guard(nobody), "/pages/who")
-    assert (page.status_code, page.headers["location"]) == (303, "/login/")
     assert ask(guard(nobody), "/pages/who", method="POST").status_code == 401
     assert ask(guard(nobody), "/login/").text == "sign in"
+
+
+def test_a_person_goes_on_to_where_they_were_going_once_signed_in() -> None:
+    """The page asked for, with its query; of a form that was open longer than its session, its address alone."""
+    page = ask(guard(nobody), "/pages/a%20b/%C3%A9?months=60&x=%2F")
+    wanted = parse_qs(urlsplit(page.headers["location"]).query)["to"]
+    assert (page.status_code, wanted) == (303, ["/pages/a%20b/%C3%A9?months=60&x=%2F"])
+    assert page.headers["location"].startswith("/login/?to=/pages/")
+    browser = {"accept": "text/html,application/xhtml+xml", "content-type": "application/x-www-form-urlencoded"}
+    form = ask(guard(nobody), "/pages/who?x=1", method="POST", headers=browser, content=b"reason=kept")
+    assert (form.status_code, form.headers["location"]) == (303, "/login/?to=/pages/who")
+    assert ask(guard(nobody), "/api/who", method="POST", headers=browser).status_code == 401
 
 
 def test_paths_that_lead_nowhere() -> None:
