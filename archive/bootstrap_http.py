@@ -81,7 +81,10 @@ def _dicomweb(core: Core, retrieve: Retrieve) -> Surface:
             partial(_site_of, core.settings),
         ),
     )
-    router = ReadingInTurn(dicomweb.router(services), Turns(lambda: core.committer.is_receiving))
+    turns = Turns(lambda: core.committer.is_receiving)
+    alone = core.disk.is_read_soon
+    core.disk.is_read_soon = lambda: not turns.is_waited_for and alone()  # who waits to read needs every cycle
+    router = ReadingInTurn(dicomweb.router(services), turns)
     return Surface(dicomweb.PATH, router, max_body_bytes=http.max_body_mib * _MIB, at_end=wado.stop)
 
 

@@ -74,7 +74,7 @@ class Objects:
             frame = None if is_single else Multipart(DICOM)
             return self._answer(_Body(first, parts, given, frame, stack.pop_all()), syntaxes)
 
-    def _answer(self, body: _Body, syntaxes: Sequence[str]) -> Response:
+    def _answer(self, body: _Body, syntaxes: tuple[str, ...]) -> Response:
         given, frame, first = body.given, body.frame, body.first[0]
         media_type = _content_type(first.transfer_syntax_uid) if frame is None else frame.media_type
         size: int | None = first.size_bytes
@@ -111,7 +111,7 @@ class Objects:
             _log.error("retrieve_not_journaled", exc_info=exc)
 
 
-def wanted_syntaxes(ranges: Sequence[MediaRange], *, is_instance: bool) -> tuple[bool, list[str]]:
+def wanted_syntaxes(ranges: Sequence[MediaRange], *, is_instance: bool) -> tuple[bool, tuple[str, ...]]:
     """Return whether one file by itself is wanted, and in which transfer syntaxes, the best first ("": the default).
 
     Raises NotAcceptable. One file by itself is what ``application/dicom`` asks for, of an instance.
@@ -122,7 +122,7 @@ def wanted_syntaxes(ranges: Sequence[MediaRange], *, is_instance: bool) -> tuple
     if not usable:
         raise NotAcceptable(reason=f'objects are given as multipart/related; type="{DICOM}"')
     is_single = usable[0] in single
-    return is_single, [each.transfer_syntax for each in (single if is_single else multipart)]
+    return is_single, tuple(each.transfer_syntax for each in (single if is_single else multipart))
 
 
 def _is_multipart(each: MediaRange) -> bool:
@@ -135,7 +135,7 @@ def _uids(params: dict[str, str]) -> tuple[str, str, str]:
     return params["study"], params.get("series", ""), params.get("instance", "")
 
 
-def _size(instances: Sequence[StoredInstance], syntaxes: Sequence[str], frame: Multipart) -> int | None:
+def _size(instances: Sequence[StoredInstance], syntaxes: tuple[str, ...], frame: Multipart) -> int | None:
     """Return how long the answer will be, None when something has to be converted: nobody knows then.
 
     A length known spares the server a copy of every byte, and shows a reader how far it is.

@@ -38,6 +38,11 @@ class Turns:
     _running: int = 0
     _rest: asyncio.TimerHandle | None = None
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Tell whether somebody waits for a turn; from any thread."""
+        return bool(self._waiting)
+
     async def take(self) -> None:
         """Wait for a turn."""
         if not self.is_busy() or not (self._running or self._rest or self._waiting):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -33,7 +34,8 @@ LOSSY: Final = frozenset(
 _log = logs.get(__name__)
 
 
-def choose_syntax(stored: str, accepted: Sequence[str]) -> str:
+@lru_cache(maxsize=128)
+def choose_syntax(stored: str, accepted: tuple[str, ...]) -> str:
     """Return the transfer syntax in which an object goes that is stored in another (PS3.18 8.7.3.1).
 
     ``accepted``: the best first, ``*`` for whatever it is stored in, "" for the default: Explicit VR Little Endian, but
@@ -99,7 +101,7 @@ class Given:
         return len(self.instances) - self.completed - len(self.failed)
 
 
-def cannot_be_given(instance: StoredInstance, accepted: Sequence[str]) -> bool:
+def cannot_be_given(instance: StoredInstance, accepted: tuple[str, ...]) -> bool:
     """Tell whether it is known beforehand that an object cannot be given: no copy, or none in a form accepted."""
     if instance.readable is None:
         return True
@@ -110,7 +112,7 @@ def cannot_be_given(instance: StoredInstance, accepted: Sequence[str]) -> bool:
     return False
 
 
-def known_size(instance: StoredInstance, accepted: Sequence[str]) -> int | None:
+def known_size(instance: StoredInstance, accepted: tuple[str, ...]) -> int | None:
     """Return the length of the file that an instance is given as; None when that is known once it is converted."""
     copy, stored = instance.readable, instance.given_syntax_uid
     if copy is None or choose_syntax(stored, accepted) != stored:
@@ -118,7 +120,7 @@ def known_size(instance: StoredInstance, accepted: Sequence[str]) -> int | None:
     return len(_header(instance, stored)) + copy.dataset_size
 
 
-def prepare(retrieve: Retrieve, instance: StoredInstance, accepted: Sequence[str]) -> Part10:
+def prepare(retrieve: Retrieve, instance: StoredInstance, accepted: tuple[str, ...]) -> Part10:
     """Open an object in an accepted transfer syntax; raise RetrieveError when it cannot be given.
 
     A copy that opens and cannot be read or converted is passed over for the next one.
@@ -132,7 +134,7 @@ def prepare(retrieve: Retrieve, instance: StoredInstance, accepted: Sequence[str
     raise problems[0]
 
 
-def _opened(retrieve: Retrieve, stored: StoredObject, accepted: Sequence[str]) -> Part10:
+def _opened(retrieve: Retrieve, stored: StoredObject, accepted: tuple[str, ...]) -> Part10:
     try:
         wanted = choose_syntax(stored.transfer_syntax_uid, accepted)
     except SyntaxNotAccepted:
@@ -155,7 +157,7 @@ def _header(instance: StoredInstance, transfer_syntax_uid: str) -> bytes:
 Parts = Generator[Part10, None, None]
 
 
-def is_quick(instance: StoredInstance, accepted: Sequence[str]) -> bool:
+def is_quick(instance: StoredInstance, accepted: tuple[str, ...]) -> bool:
     """Tell whether an instance only has to be opened: its copy is hot, and goes as it is stored."""
     copy, stored = instance.readable, instance.given_syntax_uid
     return copy is not None and copy.tier == "hot" and choose_syntax(stored, accepted) == stored
@@ -203,9 +205,10 @@ def iter_prepared(
 
     def prepare_group(group: list[StoredInstance]) -> _Prepared:
         prepared: _Prepared = []
+        is_quick = len(group) > 1 or quick(group[0])
         try:
             for instance in group:
-                prepared.append((instance, _prepared(prepare_one, instance, is_quick=quick(instance))))
+                prepared.append((instance, _prepared(prepare_one, instance, is_quick=is_quick)))
         except BaseException:
             _close_all(prepared)
             raise

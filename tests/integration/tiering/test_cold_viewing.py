@@ -63,7 +63,7 @@ def test_nobody_waits_for_a_thaw(reading: Reading) -> None:
     with retrieve.ahead(instances, by="rose") as ahead:
         for instance in instances:
             with pytest.raises(NotReadableYet):
-                prepare(ahead, instance, [""])
+                prepare(ahead, instance, ("",))
     assert len(reading.store.thaws) == 1
 
 

@@ -33,7 +33,7 @@ class Scene:
         def prepare_one(instance: StoredInstance) -> Part10:
             if lost(self.instances.index(instance)):
                 raise FixityError(key="k", reason="gone")
-            self.opened.append(prepare(shelf.retrieve, instance, [""]))
+            self.opened.append(prepare(shelf.retrieve, instance, ("",)))
             return self.opened[-1]
 
         self.parts = iter_prepared(pool, prepare_one, self.given)

@@ -81,7 +81,12 @@ def test_a_turn_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         async with asyncio.timeout(20):
             slow = asyncio.create_task(day.read(0, seconds=9))
             await asyncio.sleep(0)
-            await day.read(1)
+            told = [day.turns.is_waited_for]
+            other = asyncio.create_task(day.read(1))
+            await asyncio.sleep(0)
+            told.append(day.turns.is_waited_for)
+            await other
+            assert [*told, day.turns.is_waited_for] == [False, True, False]
             slow.cancel()
 
     asyncio.run(scene())
