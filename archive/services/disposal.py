@@ -16,7 +16,8 @@ from typing import Any, Final
 from archive.audit import Body
 from archive.config import Site
 from archive.errors import DisposalRefused, NoSuchList, NotAllowed, NothingDue
-from archive.index import assessments, disposal as table
+from archive.index import accounts, assessments, disposal as table
+from archive.index.accounts import AccountRow
 from archive.index.disposal import Approval, DisposalItem, DisposalList
 from archive.index.session import Connection
 from archive.services.assess import Assessor
@@ -155,6 +156,7 @@ class Disposals:
             view = self._view(connection, _head(connection, list_id))
             who.require_role((office,), site=view.head.site)
             signed = self._checked(view, office, who, reference)
+            _check_other_person(connection, view, who)
             back = self.changed(connection, view)
             drafts = [kept(list_id, "sent_back", back)] if back else []
             if len(back) == len(view.in_state("listed")):
@@ -177,10 +179,6 @@ class Disposals:
             raise DisposalRefused(list_id=head.list_id, reason=f"{office} does not sign at a {head.site_kind} site")
         if office not in view.missing:
             raise DisposalRefused(list_id=head.list_id, reason=f"{office} has approved already")
-        if who.name == head.proposed_by:
-            raise NotAllowed(name=who.name, reason="whoever proposed a list does not approve it")
-        if who.name in {each.account for each in view.approvals}:
-            raise NotAllowed(name=who.name, reason="one person signs in one office only")
         text = " ".join((reference or "").split())
         if office in WITH_REFERENCE and not text:
             raise DisposalRefused(list_id=head.list_id, reason="a visa has a number: give its --reference")
@@ -299,6 +297,22 @@ def number_of(list_id: str) -> str:
     if not _NUMBER.fullmatch(number):
         raise NoSuchList(list_id=shown(list_id))
     return number
+
+
+def _check_other_person(connection: Connection, view: ListView, who: Person) -> None:
+    """Raise NotAllowed when somebody proposed the list, or has signed it already.
+
+    An account and an identity of a provider may be one person's: the same full name is taken for the same person.
+    """
+    proposer = accounts.find(connection, view.head.proposed_by)
+    if who.name == view.head.proposed_by or (proposer is not None and _folded(who) == _folded(proposer)):
+        raise NotAllowed(name=who.name, reason="whoever proposed a list does not approve it")
+    if any(who.name == each.account or _folded(who) == _folded(each) for each in view.approvals):
+        raise NotAllowed(name=who.name, reason="one person signs in one office only")
+
+
+def _folded(named: Person | AccountRow | Approval) -> str:
+    return " ".join(named.full_name.casefold().split())
 
 
 def _head(connection: Connection, list_id: str) -> DisposalList:

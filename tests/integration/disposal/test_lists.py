@@ -8,7 +8,9 @@ from datetime import date
 import pytest
 
 from archive.errors import ClockNotTrusted, DisposalRefused, NoSuchList, NotAllowed, NothingDue
+from archive.services.accounts import NewAccount, account_draft
 from archive.services.disposal import ALREADY_LISTED
+from archive.services.people import Person
 from tests.integration.disposal.conftest import ANNE, AUDE, DAVID, DIANE, OLGA, Office, account, study_uid
 from tests.objects import changed, ct_dataset
 
@@ -143,6 +145,21 @@ def test_one_person_signs_once(office: Office) -> None:
         office.disposals.approve(list_id, "dim_physician", who=both)
     with pytest.raises(DisposalRefused, match="director has approved already"):
         office.disposals.approve(list_id, "director", who=account("denis", "director"))
+
+
+def test_one_person_is_one_person_however_they_come_in(office: Office) -> None:
+    """An account and a provider's identity of the same full name do not sign for one another, nor propose and sign."""
+    wanted = NewAccount("anne", "Anne Le  Goff", frozenset({"archivist"}))
+    office.ledger.act("(first)", lambda _: [account_draft(wanted, "")])
+    list_id = office.propose(1).head.list_id
+    by_provider = Person("810001234567", "anne LE GOFF", frozenset({"director", "dim_physician"}), via="oidc")
+    with pytest.raises(NotAllowed, match="whoever proposed a list does not approve it"):
+        office.disposals.approve(list_id, "director", who=by_provider)
+    office.disposals.approve(list_id, "director", who=DIANE)
+    again = Person("810007654321", "DIANE", frozenset({"dim_physician"}), via="oidc")
+    with pytest.raises(NotAllowed, match="one person signs in one office only"):
+        office.disposals.approve(list_id, "dim_physician", who=again)
+    assert office.disposals.approve(list_id, "dim_physician", who=DAVID).missing == ("archives_officer",)
 
 
 def test_a_refused_line_stays_on_the_list_and_its_study_in_the_archive(office: Office) -> None:
