@@ -132,7 +132,7 @@ class Writer:
         before, behind = (b"%x\r\n" % size, b"\r\n") if self._is_chunked else (b"", b"")
         self._begin(before + head if before else head, socket.MSG_MORE if content is not None or behind else 0)
         if content is not None and content.size_bytes:
-            self._waiting.append(_File(content))
+            self._begin_file(content)
         if behind:
             self._waiting.append(_Bytes(memoryview(behind), 0))
         return True
@@ -146,6 +146,16 @@ class Writer:
         self.sent_bytes += sent
         if sent < len(data):
             self._waiting.append(_Bytes(memoryview(data)[sent:], flags))
+
+    def _begin_file(self, content: FileBytes) -> None:
+        """Send what goes at once of a file, which often is all of it, unless its head waits; the rest waits."""
+        sent = 0
+        if not self._waiting:
+            with suppress(BlockingIOError):
+                sent = content.send_to(self._connection, 0, min(content.size_bytes, _AT_ONCE_BYTES))
+        self.sent_bytes += sent
+        if sent < content.size_bytes:
+            self._waiting.append(_File(content, sent))
 
     async def writable(self, seconds: float) -> None:
         """Return when the connection takes more; raise TooSlow when it takes nothing for that long."""
