@@ -130,32 +130,20 @@ class Writer:
         if not size:
             return True
         before, behind = (b"%x\r\n" % size, b"\r\n") if self._is_chunked else (b"", b"")
-        self._begin(before + head if before else head, socket.MSG_MORE if content is not None or behind else 0)
-        if content is not None and content.size_bytes:
-            self._begin_file(content)
-        if behind:
-            self._waiting.append(_Bytes(memoryview(behind), 0))
+        flags = socket.MSG_MORE if content is not None or behind else 0
+        self._begin(_Bytes(memoryview(before + head if before else head), flags))
+        if content is not None:
+            self._begin(_File(content))
+        self._begin(_Bytes(memoryview(behind), 0))
         return True
 
-    def _begin(self, data: bytes | memoryview, flags: int) -> None:
-        """Send what goes at once, which nearly always is all of a head; the rest waits."""
-        try:
-            sent = self._connection.send(data, flags) if len(data) else 0
-        except BlockingIOError:
-            sent = 0
-        self.sent_bytes += sent
-        if sent < len(data):
-            self._waiting.append(_Bytes(memoryview(data)[sent:], flags))
-
-    def _begin_file(self, content: FileBytes) -> None:
-        """Send what goes at once of a file, which often is all of it, unless its head waits; the rest waits."""
-        sent = 0
-        if not self._waiting:
+    def _begin(self, item: _Bytes | _File) -> None:
+        """Send what goes at once, which is mostly all of it, unless something waits already; the rest waits."""
+        if not self._waiting and not item.is_over:
             with suppress(BlockingIOError):
-                sent = content.send_to(self._connection, 0, min(content.size_bytes, _AT_ONCE_BYTES))
-        self.sent_bytes += sent
-        if sent < content.size_bytes:
-            self._waiting.append(_File(content, sent))
+                self.sent_bytes += item.send(self._connection)
+        if not item.is_over:
+            self._waiting.append(item)
 
     async def writable(self, seconds: float) -> None:
         """Return when the connection takes more; raise TooSlow when it takes nothing for that long."""
@@ -202,8 +190,6 @@ class _File:
 
     def send(self, connection: socket.socket) -> int:
         left = self.content.size_bytes - self.position
-        if not left:
-            return 0
         sent = self.content.send_to(connection, self.position, min(left, _AT_ONCE_BYTES))
         self.position += sent
         return sent

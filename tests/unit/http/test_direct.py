@@ -78,6 +78,41 @@ def test_bytes_and_files_come_in_order(line: tuple[socket.socket, socket.socket]
     assert written(line, pieces) == b"head" + long + other + b"empty" + other + b"end"
 
 
+class FullAtFirst:
+    """A connection that takes nothing the first time, and has room a moment later."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._is_full = True
+
+    def __getattr__(self, name: str) -> object:
+        """Be the connection in everything else."""
+        return getattr(self._connection, name)
+
+    def fileno(self) -> int:
+        """Return its handle."""
+        return self._connection.fileno()
+
+    def send(self, data: memoryview, flags: int) -> int:
+        """Send, the first time nothing."""
+        if self._is_full:
+            self._is_full = False
+            raise BlockingIOError
+        return self._connection.send(data, flags)
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_nothing_overtakes_a_head_that_waits(
+    line: tuple[socket.socket, socket.socket], tmp_path: Path, is_chunked: bool
+) -> None:
+    """Room for the file when there was none for its head is no reason to send it first."""
+    ours, reader = line
+    full: socket.socket = FullAtFirst(ours)  # type: ignore[assignment]
+    pieces: list[Piece] = [FilePiece(b"head", content(tmp_path, b"data")), b"end"]
+    expected = b"8\r\nheaddata\r\n3\r\nend\r\n" if is_chunked else b"headdataend"
+    assert written((full, reader), pieces, is_chunked=is_chunked) == expected
+
+
 def test_what_has_no_length_goes_in_chunks(line: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:
     """Each piece is a chunk, its head included; one of no length would be the end, and is none."""
     pieces: list[Piece] = [FilePiece(b"head", content(tmp_path, b"data")), b"", b"x" * 17]
