@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from click import Command, Group
-
-from archive.cli import root
 from archive.cli.facts import KINDS
 from archive.services.fact_files import COLUMNS, Defaults, FactFile
 from archive.services.fact_import import FactImport
@@ -37,21 +34,6 @@ def test_every_column_is_in_the_manual() -> None:
     """Whatever name a column may have, the manual has it."""
     told = CHAPTER.replace("é", "e")
     assert all(f"`{name}`" in told for name in COLUMNS)
-
-
-def test_every_command_of_the_manual_is_one() -> None:
-    """Each ``drimbox`` line names a command that exists, with options it takes."""
-    lines = re.findall(r"^drimbox (.*?)(?:\s+#.*)?$", CHAPTER, re.MULTILINE)
-    assert len(lines) > 10
-    for line in lines:
-        command: Command = root
-        for word in line.split():
-            if isinstance(command, Group):
-                found = command.get_command(command.make_context("x", ["--help"], resilient_parsing=True), word)
-                assert found is not None, line
-                command = found
-        options = {name for parameter in command.params for name in parameter.opts}
-        assert set(re.findall(r"--[a-z-]+", re.sub(r'"[^"]*"', "", line))) <= options, line
 
 
 def test_every_assumption_is_explained() -> None:
