@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archive import tcp
 from archive.cli.options import json_option, with_settings
 from archive.cli.output import print_json
 from archive.clock import monotonic
@@ -97,7 +98,7 @@ def _connection(address: tuple[str, int], called: str, seconds: float) -> Iterat
         raise DestinationUnreachable(ae_title=called, reason=exc.strerror or str(exc)) from exc
     with connection:
         try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tcp.set_up(connection)
             yield connection
         except TimeoutError as exc:
             raise PeerTimeout(seconds=seconds, what="an answer") from exc

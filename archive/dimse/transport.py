@@ -14,6 +14,7 @@ import struct
 from collections.abc import Sequence
 from typing import Protocol
 
+from archive import tcp
 from archive.clock import monotonic
 from archive.errors import PeerClosed, PeerTimeout
 
@@ -57,8 +58,7 @@ class PlainTransport:
         self._ahead = memoryview(b"")
         self._space = memoryview(bytearray(_AHEAD_BYTES))
         connection.settimeout(None)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        tcp.set_up(connection)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(io_seconds))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(io_seconds))
 
@@ -174,8 +174,7 @@ class TlsTransport:
     def __init__(self, connection: ssl.SSLSocket, *, io_seconds: float) -> None:
         self._socket = connection
         self._io_seconds = io_seconds
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        tcp.set_up(connection)
 
     def receive(self, view: memoryview, *, what: str) -> None:
         """Fill ``view`` within the I/O time."""

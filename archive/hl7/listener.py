@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from archive import logs
+from archive import logs, tcp
 from archive.clock import monotonic
 from archive.config import Hl7Settings
 from archive.errors import ConfigError, FeedBroken, MessageTooLong
@@ -126,8 +126,7 @@ class Listener:
                 del self._open[threading.current_thread()]
 
     def _secured(self, connection: socket.socket) -> socket.socket:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        tcp.set_up(connection)
         if self._tls is None:
             return connection
         connection.settimeout(self._settings.message_seconds)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from archive import tcp
 from archive.http.direct import EXTENSION, Direct
 from archive.http.limits import CROWDED
 
@@ -36,6 +37,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock of the first request."""
         super().connection_made(transport)
+        tcp.set_up(transport.get_extra_info("socket"))
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secured is not None:
             self._tls = _told_of(secured)
