@@ -131,19 +131,22 @@ class Writer:
             return True
         before, behind = (b"%x\r\n" % size, b"\r\n") if self._is_chunked else (b"", b"")
         flags = socket.MSG_MORE if content is not None or behind else 0
-        self._begin(_Bytes(memoryview(before + head if before else head), flags))
-        if content is not None:
+        if before or head:
+            self._begin(_Bytes(memoryview(before + head if before else head), flags))
+        if content is not None and content.size_bytes:
             self._begin(_File(content))
-        self._begin(_Bytes(memoryview(behind), 0))
+        if behind:
+            self._begin(_Bytes(memoryview(behind), 0))
         return True
 
     def _begin(self, item: _Bytes | _File) -> None:
         """Send what goes at once, which is mostly all of it, unless something waits already; the rest waits."""
-        if not self._waiting and not item.is_over:
+        if not self._waiting:
             with suppress(BlockingIOError):
                 self.sent_bytes += item.send(self._connection)
-        if not item.is_over:
-            self._waiting.append(item)
+            if item.is_over:
+                return
+        self._waiting.append(item)
 
     async def writable(self, seconds: float) -> None:
         """Return when the connection takes more; raise TooSlow when it takes nothing for that long."""

@@ -117,7 +117,7 @@ def known_size(instance: StoredInstance, accepted: tuple[str, ...]) -> int | Non
     copy, stored = instance.readable, instance.given_syntax_uid
     if copy is None or choose_syntax(stored, accepted) != stored:
         return None
-    return len(_header(instance, stored)) + copy.dataset_size
+    return _header_size(instance.sop_class_uid, len(instance.sop_instance_uid), stored) + copy.dataset_size
 
 
 def prepare(retrieve: Retrieve, instance: StoredInstance, accepted: tuple[str, ...]) -> Part10:
@@ -154,6 +154,16 @@ def _header(instance: StoredInstance, transfer_syntax_uid: str) -> bytes:
     )
 
 
+@lru_cache(maxsize=256)
+def _header_size(sop_class_uid: str, uid_length: int, transfer_syntax_uid: str) -> int:
+    """Return the length of the header of each object of a class whose UID has so many characters."""
+    return len(
+        outgoing_header(
+            sop_class_uid=sop_class_uid, sop_instance_uid="1" * uid_length, transfer_syntax_uid=transfer_syntax_uid
+        )
+    )
+
+
 Parts = Generator[Part10, None, None]
 
 
@@ -185,7 +195,15 @@ class Sharing:
 
 
 PrepareOne = Callable[[StoredInstance], Part10]
-_Prepared = list[tuple[StoredInstance, Part10 | ArchiveError]]
+_Tried = tuple[StoredInstance, Part10 | ArchiveError]
+
+
+@dataclass(slots=True)
+class _Group:
+    """Objects that were prepared together; ``is_slow``: it took longer than opening files that are in memory."""
+
+    tried: list[_Tried] = field(default_factory=list)
+    is_slow: bool = False
 
 
 def iter_prepared(
@@ -198,37 +216,43 @@ def iter_prepared(
 ) -> Parts:
     """Yield the objects that can be given, in order, others being opened or converted ahead; account for the rest.
 
-    Two groups are ahead, of one object each, or of so many ``together`` that are ``quick``: to open these costs less
-    than a thread. They are loaded into memory where they are not there. Close the iterator: what was prepared and not
-    taken is closed with it.
+    Those that are ``quick`` are opened here, so many ``together``, as long as they are in memory: that costs less than
+    a thread, which would want the processor of whoever reads. As soon as one is not, or an object is not quick, two
+    groups are prepared ahead in threads, of one object each if it is not quick. What is not in memory is loaded.
+    Close the iterator: what was prepared and not taken is closed with it.
     """
 
-    def prepare_group(group: list[StoredInstance]) -> _Prepared:
-        prepared: _Prepared = []
-        is_quick = len(group) > 1 or quick(group[0])
+    def prepare_group(group: list[StoredInstance]) -> _Group:
+        is_quick = quick(group[0])
+        prepared = _Group(is_slow=not is_quick)
         try:
             for instance in group:
-                prepared.append((instance, _prepared(prepare_one, instance, is_quick=is_quick)))
+                part, is_loaded = _prepared(prepare_one, instance, is_quick=is_quick)
+                prepared.tried.append((instance, part))
+                prepared.is_slow |= is_loaded
         except BaseException:
-            _close_all(prepared)
+            _close_all(prepared.tried)
             raise
         return prepared
 
     groups = _groups(given.instances, quick, together)
-    first = next(groups, [])
-    waiting: deque[Future[_Prepared]] = deque()
-    left: deque[tuple[StoredInstance, Part10 | ArchiveError]] = deque()
+    waiting: deque[Future[_Group]] = deque()
+    left: deque[_Tried] = deque()
+    group, is_slow = next(groups, None), False
     try:
-        while first or waiting:
-            waiting.extend(executor.submit(prepare_group, group) for group in islice(groups, 2 - len(waiting)))
-            left.extend(prepare_group(first) if first else waiting.popleft().result())
-            first = []
+        while group or waiting:
+            if is_slow or (group and not quick(group[0])):
+                waiting.extend(executor.submit(prepare_group, each) for each in islice(groups, 2 - len(waiting)))
+            prepared = prepare_group(group) if group else waiting.popleft().result()
+            left.extend(prepared.tried)
+            is_slow = prepared.is_slow
             while left:
                 instance, part = left.popleft()
                 if isinstance(part, ArchiveError):
                     given.fail(instance, part)
                 else:
                     yield part
+            group = None if waiting else next(groups, None)
     finally:
         _close_all(left)
         for future in waiting:
@@ -253,33 +277,34 @@ def _groups(
         yield group
 
 
-def _prepared(prepare_one: PrepareOne, instance: StoredInstance, *, is_quick: bool) -> Part10 | ArchiveError:
+def _prepared(
+    prepare_one: PrepareOne, instance: StoredInstance, *, is_quick: bool
+) -> tuple[Part10 | ArchiveError, bool]:
+    """Return an object, or why there is none, and whether it had to be loaded; only what is quick is loaded."""
     try:
         part = prepare_one(instance)
     except ArchiveError as exc:
-        return exc
+        return exc, False
     try:
-        if is_quick:
-            part.content.load()
+        return part, is_quick and part.content.load()
     except BaseException as exc:
         part.content.close()
         if isinstance(exc, ArchiveError):
-            return exc
+            return exc, True
         raise
-    return part
 
 
-def _let_go(future: Future[_Prepared]) -> None:
+def _let_go(future: Future[_Group]) -> None:
     if not future.cancel():
         future.add_done_callback(_close)
 
 
-def _close(future: Future[_Prepared]) -> None:
+def _close(future: Future[_Group]) -> None:
     if not future.cancelled() and future.exception() is None:
-        _close_all(future.result())
+        _close_all(future.result().tried)
 
 
-def _close_all(prepared: Iterable[tuple[StoredInstance, Part10 | ArchiveError]]) -> None:
-    for _, part in prepared:
+def _close_all(tried: Iterable[_Tried]) -> None:
+    for _, part in tried:
         if isinstance(part, Part10):
             part.content.close()
