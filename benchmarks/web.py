@@ -6,7 +6,6 @@ import http.client
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -31,7 +30,8 @@ class Web:
 
     def search(self, path: str, **keys: str) -> list[dict[str, Any]]:
         """Return what a search finds."""
-        found: list[dict[str, Any]] = json.loads(self.get(f"{path}?{urlencode(keys, quote_via=quote)}") or b"[]")
+        asked = urlencode(keys, quote_via=quote, safe="*")
+        found: list[dict[str, Any]] = json.loads(self.get(f"{path}?{asked}") or b"[]")
         return found
 
     def store(self, body: bytes) -> None:
@@ -58,7 +58,7 @@ def connected(endpoint: Endpoint) -> Iterator[Web]:
         yield web
 
 
-def body_of(files: Iterable[Path]) -> bytes:
+def body_of(files: Iterable[bytes]) -> bytes:
     """Return the STOW-RS body that holds these files."""
     head = f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-    return b"".join(head + file.read_bytes() + b"\r\n" for file in files) + f"--{BOUNDARY}--\r\n".encode()
+    return b"".join(head + file + b"\r\n" for file in files) + f"--{BOUNDARY}--\r\n".encode()
