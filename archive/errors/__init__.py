@@ -58,9 +58,10 @@ ArchiveError
 │   ├── BadRequest                  ├── NotAuthenticated
 │   ├── NoSuchResource              ├── MethodNotOffered
 │   ├── NotAcceptable               ├── UnsupportedMedia
-│   ├── BodyTooLarge                ├── TooSlow
-│   ├── FormTooOld                  └── TooManyRequests
-│                                       └── TooManyConnections
+│   ├── BodyTooLarge                ├── HeadersTooLong
+│   ├── FormTooOld                  ├── TooSlow
+│   └── TooManyRequests
+│       └── TooManyConnections
 ├── NoticeNotSent                   a warning did not reach whom it is for
 └── CertificatesNeedCare            TLS certificates need a person
     ├── CertificatesExpireSoon      └── CertificatesExpired
@@ -75,6 +76,7 @@ from archive.errors.requests import (
     BadRequest as BadRequest,
     BodyTooLarge as BodyTooLarge,
     FormTooOld as FormTooOld,
+    HeadersTooLong as HeadersTooLong,
     IdentityRefused as IdentityRefused,
     LinkRefused as LinkRefused,
     MethodNotOffered as MethodNotOffered,

@@ -79,6 +79,10 @@ class BodyTooLarge(RequestError):
     """The body is longer than {limit_bytes} bytes; nothing of what had not been acknowledged is kept."""
 
 
+class HeadersTooLong(RequestError):
+    """The request's address and headers are longer than {limit_bytes} bytes together."""
+
+
 class TooSlow(RequestError):
     """The request did not arrive in time ({seconds} s without progress)."""
 

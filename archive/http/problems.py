@@ -75,6 +75,7 @@ _STATUS: Final[dict[type[BaseException], int]] = {
     errors.NotAcceptable: 406,
     errors.UnsupportedMedia: 415,
     errors.BodyTooLarge: 413,
+    errors.HeadersTooLong: 431,
     errors.TooSlow: 408,
     errors.TooManyRequests: 503,
 }

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from archive import tcp
+from archive.errors import BadRequest, HeadersTooLong, RequestError, TooSlow
 from archive.http.direct import EXTENSION, Direct
 from archive.http.limits import CROWDED
-
-_CLOSE: Final = b"connection: close\r\ncontent-length: 0\r\n\r\n"
+from archive.http.problems import problem_of
 
 
 class Connection(HttpToolsProtocol):
@@ -57,7 +57,7 @@ class Connection(HttpToolsProtocol):
                 self._await_headers()
             self._header_bytes += len(data)
             if self._header_bytes > self.max_header_bytes + _READ_AT_ONCE:
-                self._refuse(431)
+                self._refuse(self._too_long())
                 return
         super().data_received(data)
 
@@ -78,7 +78,7 @@ class Connection(HttpToolsProtocol):
         self._header_bytes = 0
         length = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if length > self.max_header_bytes:
-            self._refuse(431)
+            self._refuse(self._too_long())
             return
         if len(self.connections) > self.max_connections:
             self.scope["extensions"][CROWDED] = {}
@@ -98,7 +98,8 @@ class Connection(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         self._stop_clock()
-        self._deadline = self.loop.call_later(self.header_seconds, self._refuse, 408)
+        late = TooSlow(seconds=self.header_seconds, reason="the headers do not come")
+        self._deadline = self.loop.call_later(self.header_seconds, self._refuse, late)
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
@@ -107,10 +108,13 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
-        self._refuse(400)
+        self._refuse(BadRequest(reason="this is not HTTP/1.1"))
 
-    def _refuse(self, status: int) -> None:
-        """Tell the status and end the connection.
+    def _too_long(self) -> HeadersTooLong:
+        return HeadersTooLong(limit_bytes=self.max_header_bytes, reason="too long")
+
+    def _refuse(self, why: RequestError) -> None:
+        """Tell why and end the connection.
 
         Nothing is told in the middle of an answer, whose reader would take it for a part of it: one to an earlier
         request is given to its end first, one to this request is broken off.
@@ -127,7 +131,10 @@ class Connection(HttpToolsProtocol):
             if cycle.response_started:
                 self.transport.close()
                 return
-        self.transport.write(STATUS_LINE[status] + _CLOSE)
+        answer = problem_of(why).response()
+        headers = [*answer.raw_headers, (b"connection", b"close")]
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        self.transport.write(STATUS_LINE[answer.status_code] + lines + b"\r\n" + bytes(answer.body))
         self.transport.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import ssl
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -61,13 +63,23 @@ def head(path: str, *lines: str, method: str = "POST") -> bytes:
     )
 
 
+def problem(said: bytes) -> Any:
+    """Return the problem details of an answer whose length is the one it tells."""
+    lines, _, body = said.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in lines.lower()
+    assert f"content-length: {len(body)}".encode() in lines.lower()
+    return json.loads(body)
+
+
 def test_headers_that_do_not_come(archive: ArchiveProcess) -> None:
     """A connection that says nothing, or never ends its headers, is closed in time with 408."""
     for begun in (b"", b"GET /dicom-web/studies HTTP/1.1\r\nHost: x\r\nX-Slow: "):
         with connected(archive) as connection:
             started = time.monotonic()
             connection.sendall(begun)
-            assert answer(connection).startswith(b"HTTP/1.1 408 ")
+            said = answer(connection)
+            assert said.startswith(b"HTTP/1.1 408 ")
+            assert problem(said)["type"] == "urn:drimbox:problem:too-slow"
             assert time.monotonic() - started < 8
 
 
@@ -100,7 +112,21 @@ def test_headers_that_are_too_long(archive: ArchiveProcess, begun: bytes) -> Non
             connection.sendall(begun)
         except OSError:
             return  # the archive hung up while we were still talking
-        assert answer(connection)[:13] in (b"HTTP/1.1 431 ", b"")
+        said = answer(connection)
+    assert said == b"" or problem(said)["status"] == 431
+
+
+def test_a_refusal_says_why(archive: ArchiveProcess) -> None:
+    """What never becomes a request is answered with problem details as requests are, and the connection ends."""
+    long = b"GET /dicom-web/studies?x=" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    for sent, status, kind in ((long, 431, "headers-too-long"), (b"NO HTTP AT ALL\r\n\r\n", 400, "bad-request")):
+        with connected(archive) as connection:
+            connection.sendall(sent)
+            said = answer(connection)
+        assert said.startswith(b"HTTP/1.1 %d " % status)
+        assert b"connection: close\r\n" in said
+        told = problem(said)
+        assert (told["status"], told["type"]) == (status, f"urn:drimbox:problem:{kind}")
 
 
 def test_a_body_that_stands_still(archive: ArchiveProcess) -> None:

@@ -33,6 +33,7 @@ def test_every_error_has_a_status_and_words(kind: type[errors.ArchiveError]) -> 
         (errors.StudyDestroyed(study_instance_uid="1.2", list_id="D-1"), 410),
         (errors.SyntaxNotAccepted(transfer_syntax_uid="1.2", reason="-"), 406),
         (errors.BodyTooLarge(limit_bytes=1, reason="-"), 413),
+        (errors.HeadersTooLong(limit_bytes=1, reason="-"), 431),
         (errors.TooSlow(seconds=1, reason="-"), 408),
         (errors.NotReadableYet(reason="-"), 503),
         (errors.IndexUnavailable(reason="-"), 503),
