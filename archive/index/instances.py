@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Column, Select, bindparam, select
 
 from archive.errors import InvalidIdentifier
 from archive.index import models, successors
@@ -18,7 +18,7 @@ from archive.index.expressions import any_of, number_of, split_values, stream
 from archive.index.hierarchy import Hierarchy
 from archive.index.records import LocatedCopy, NewInstance, StoredInstance, StoredLocation, from_text, to_text
 from archive.index.session import Connection
-from archive.index.statements import Statement, insert_into, rows_in
+from archive.index.statements import Statement, insert_into, rows_in, rows_of
 from archive.part10.attributes import INSTANCE
 
 _KEYWORDS: Final = tuple(attribute.keyword for attribute in INSTANCE)
@@ -260,9 +260,22 @@ def iter_instances(
     if not given:
         raise InvalidIdentifier(reason="no unique key says which instances are meant")
     if all(values for _, values in given):
-        statement = _RETRIEVED.where(*(any_of(column, values) for column, values in given))
-        for _, copies in groupby(stream(connection, statement), key=itemgetter(0)):
+        for _, copies in groupby(_retrieved(connection, given), key=itemgetter(0)):
             yield _stored_instance(list(copies))
+
+
+def _retrieved(connection: Connection, given: Sequence[tuple[Column[str], Sequence[str]]]) -> Iterator[Any]:
+    """Yield the rows of instances; for one study or less without what SQLAlchemy takes to make up a query each time."""
+    if any(column is models.patient.c.patient_id or len(values) > 1 for column, values in given):
+        return stream(connection, _RETRIEVED.where(*(any_of(column, values) for column, values in given)))
+    query = _retrieved_by(*(column for column, _ in given))
+    return rows_of(connection, query, {column.name: value for column, (value,) in given})
+
+
+@lru_cache(maxsize=8)
+def _retrieved_by(*columns: Column[str]) -> Select[Any]:
+    """Return the query by one value of each of these columns, under its name."""
+    return _RETRIEVED.where(*(column == bindparam(column.name) for column in columns))
 
 
 def iter_locations(connection: Connection, *, after_id: int = 0, limit: int = 1000) -> Iterator[LocatedCopy]:

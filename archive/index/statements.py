@@ -5,10 +5,12 @@ Texts are written once with ``?`` and run on both databases; every value is a bo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
+
+from sqlalchemy import Dialect, Select
 
 from archive.index.session import Connection, driver_of
 
@@ -53,6 +55,27 @@ class Statement:
             yield from cursor
         finally:
             cursor.close()
+
+
+def rows_of(connection: Connection, query: Select[Any], values: Mapping[str, str]) -> Iterator[Row]:
+    """Yield the rows of a query with named parameters, in answers that fit in memory.
+
+    It is compiled once and kept: it has to be one of a few, not one made for the occasion.
+    """
+    sql, names, parameters = _compiled(query, connection.dialect)
+    given = {**parameters, **values}
+    cursor = driver_of(connection).execute(sql, given if names is None else [given[name] for name in names])
+    try:
+        yield from cursor
+    finally:
+        cursor.close()
+
+
+@lru_cache(maxsize=64)
+def _compiled(query: Select[Any], dialect: Dialect) -> tuple[str, list[str] | None, dict[str, Any]]:
+    """Return the text, the names of its places in their order (None: it has the names), and all its parameters."""
+    compiled = query.compile(dialect=dialect)
+    return str(compiled), compiled.positiontup if compiled.positional else None, dict(compiled.params)
 
 
 def insert_into(table: str, columns: Sequence[str], tail: str = "") -> Statement:

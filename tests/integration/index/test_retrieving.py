@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,22 @@ def test_an_instance_comes_back_whole(database: Database) -> None:
         locations=(StoredLocation("hot", at.key, at.sha256, 700, 1700, "present"),),
     )
     assert isinstance(stored.dataset_sha256, bytes)
+
+
+@pytest.mark.parametrize("given", [("study",), ("study", "series"), ("series",), ("study", "sops"), ("sops",)])
+def test_one_of_a_kind_is_found_as_one_of_many(stocked: Database, given: tuple[str, ...]) -> None:
+    """By one value of each key the same comes, in the same order, as by a list with another that nothing has."""
+    uids = {"study": "2.25.2", "series": "2.25.2.1", "sops": sop_uid(2, 1, 2)}
+    with stocked.read() as connection:
+        (known,) = iter_instances(connection, sops=[uids["sops"]])
+        assert (known.study_instance_uid, known.series_instance_uid) == (uids["study"], uids["series"])
+        one: dict[str, Any] = {key: [uids[key]] if key == "sops" else uids[key] for key in given}
+        many: dict[str, Any] = {
+            key: [*value, "9.9"] if key == "sops" else value + "\\9.9" for key, value in one.items()
+        }
+        found = list(iter_instances(connection, **one))
+        assert found == list(iter_instances(connection, **many))
+    assert len(found) == (1 if "sops" in given else 2 if "series" in given else 4)
 
 
 @pytest.mark.parametrize(
