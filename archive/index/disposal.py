@@ -25,7 +25,10 @@ OPEN: Final = ("listed", "approved", "destroying")
 
 @dataclass(frozen=True, slots=True)
 class DisposalList:
-    """One bordereau; ``waiting_until`` is the first day on which it may be destroyed, once it is approved."""
+    """One bordereau; ``waiting_until`` is the first day on which it may be destroyed, once it is approved.
+
+    ``proposed_by_full_name`` is what they were called then; None on a list of before it was kept.
+    """
 
     list_id: str
     site: str
@@ -34,6 +37,7 @@ class DisposalList:
     as_of: date
     proposed_at: datetime
     proposed_by: str
+    proposed_by_full_name: str | None
     waiting_until: date | None
     ended_at: datetime | None
     ended_by: str | None
@@ -63,7 +67,7 @@ class Approval(NamedTuple):
     reference: str | None
 
 
-_LIST: Final = ("list_id", "site", "site_kind", "state", "as_of", "proposed_at", "proposed_by")
+_LIST: Final = ("list_id", "site", "site_kind", "state", "as_of", "proposed_at", "proposed_by", "proposed_by_full_name")
 _SELECT: Final = f"SELECT {', '.join(_LIST)}, waiting_until, ended_at, ended_by, end_reason FROM disposal_list"
 _INSERT: Final = insert_into("disposal_list", _LIST)
 _FIND: Final = Statement(f"{_SELECT} WHERE list_id = ?")
@@ -155,6 +159,7 @@ def apply_proposed(connection: Connection, event: Event) -> None:
             data["as_of"],
             to_text(event.at),
             event.actor,
+            data.get("full_name"),  # events of before it was kept have none
         ),
     )
     _INSERT_ITEM.run_many(
@@ -321,7 +326,7 @@ def last_number(connection: Connection, year: int) -> int:
 
 
 def _list(row: Row) -> DisposalList:
-    list_id, site, kind, state, as_of, proposed_at, proposed_by, waiting_until, ended_at, ended_by, reason = row
+    list_id, site, kind, state, as_of, proposed_at, by, full_name, waiting_until, ended_at, ended_by, reason = row
     return DisposalList(
         list_id=list_id,
         site=site,
@@ -329,7 +334,8 @@ def _list(row: Row) -> DisposalList:
         state=state,
         as_of=date.fromisoformat(as_of),
         proposed_at=from_text(proposed_at),
-        proposed_by=proposed_by,
+        proposed_by=by,
+        proposed_by_full_name=full_name,
         waiting_until=None if waiting_until is None else date.fromisoformat(waiting_until),
         ended_at=None if ended_at is None else from_text(ended_at),
         ended_by=ended_by,

@@ -194,6 +194,7 @@ disposal_list = Table(
     text_column("ended_at", required=False),
     text_column("ended_by", required=False),
     text_column("end_reason", required=False),
+    text_column("proposed_by_full_name", required=False),
 )
 
 disposal_item = Table(

@@ -17,7 +17,6 @@ from archive.audit import Body
 from archive.config import Site
 from archive.errors import DisposalRefused, NoSuchList, NotAllowed, NothingDue
 from archive.index import accounts, assessments, disposal as table
-from archive.index.accounts import AccountRow
 from archive.index.disposal import Approval, DisposalItem, DisposalList
 from archive.index.session import Connection
 from archive.services.assess import Assessor
@@ -107,7 +106,7 @@ class Disposals:
             year = self.ledger.clock().year
             proposal.list_id = f"D-{year:04d}-{table.last_number(connection, year) + 1:04d}"
             made.append(proposal)
-            return [self._proposed(proposal)]
+            return [self._proposed(proposal, who)]
 
         self.ledger.act(who.name, decide)
         return made[0]
@@ -127,7 +126,7 @@ class Disposals:
                     return proposal
         return proposal
 
-    def _proposed(self, proposal: Proposal) -> Draft:
+    def _proposed(self, proposal: Proposal, who: Person) -> Draft:
         site = self.sites[proposal.site]
         head = {"list_id": proposal.list_id, "site": site.name, "site_kind": site.kind}
         items = [{"study_instance_uid": uid, "line": line} for uid, line in proposal.items]
@@ -138,7 +137,8 @@ class Disposals:
             "instances": proposal.instances,
             "size_bytes": proposal.size_bytes,
         }
-        return Draft("disposal_proposed", {**head, "as_of": proposal.as_of.isoformat(), "items": items}, public)
+        data = {**head, "as_of": proposal.as_of.isoformat(), "items": items, "full_name": who.full_name}
+        return Draft("disposal_proposed", data, public)
 
     # ---- deciding ------------------------------------------------------------------------------------------------
 
@@ -304,15 +304,24 @@ def _check_other_person(connection: Connection, view: ListView, who: Person) -> 
 
     An account and an identity of a provider may be one person's: the same full name is taken for the same person.
     """
-    proposer = accounts.find(connection, view.head.proposed_by)
-    if who.name == view.head.proposed_by or (proposer is not None and _folded(who) == _folded(proposer)):
+    if who.name == view.head.proposed_by or _folded(who.full_name) in _proposer_names(connection, view.head):
         raise NotAllowed(name=who.name, reason="whoever proposed a list does not approve it")
-    if any(who.name == each.account or _folded(who) == _folded(each) for each in view.approvals):
+    if any(who.name == each.account or _folded(who.full_name) == _folded(each.full_name) for each in view.approvals):
         raise NotAllowed(name=who.name, reason="one person signs in one office only")
 
 
-def _folded(named: Person | AccountRow | Approval) -> str:
-    return " ".join(named.full_name.casefold().split())
+def _proposer_names(connection: Connection, head: DisposalList) -> set[str]:
+    """Return what the proposer was called when they proposed, and what their account is called now.
+
+    A provider's person has no account; a list of before the full name was kept has none; an account may be renamed.
+    """
+    account = accounts.find(connection, head.proposed_by)
+    known = (head.proposed_by_full_name, None if account is None else account.full_name)
+    return {_folded(full_name) for full_name in known if full_name is not None}
+
+
+def _folded(full_name: str) -> str:
+    return " ".join(full_name.casefold().split())
 
 
 def _head(connection: Connection, list_id: str) -> DisposalList:

@@ -11,11 +11,13 @@ from sqlalchemy import Inspector, create_engine, inspect, make_url
 from sqlalchemy.engine import Engine
 
 from archive.errors import IndexUnavailable
-from archive.index import models
+from archive.index import disposal, models
 from archive.index.migrations import versions
+from archive.index.migrations.upgrade import upgrade
+from archive.index.records import Event
 from archive.index.session import Database, IndexRefused
 from archive.part10.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute
-from tests.integration.index.making import change, rows, value
+from tests.integration.index.making import NOW, change, rows, value
 from tests.postgres import Server
 
 TABLES = set(models.metadata.tables)
@@ -128,7 +130,49 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
     change(database, "INSERT INTO landing_folder (name, opened_at) VALUES ('20261123/a', 'now')")
     database.migrate()
     assert value(database, "SELECT COUNT(*) FROM landing_folder") == 1
-    assert value(database, "SELECT version_num FROM alembic_version") == "0008"
+    assert value(database, "SELECT version_num FROM alembic_version") == "0009"
+
+
+LIST_OF_BEFORE = (
+    "INSERT INTO disposal_list (list_id, site, site_kind, state, as_of, proposed_at, proposed_by) "
+    "VALUES ('D-2026-0001', 'CHU', 'public', 'listed', '2026-11-23', '2026-11-23T06:35:29.123456Z', '810001234567')",
+    "INSERT INTO disposal_item (list_id, study_instance_uid, number, line, state) "
+    "VALUES ('D-2026-0001', '2.25.1', 1, '{}', 'listed')",
+    "INSERT INTO disposal_approval (list_id, office, account, full_name, approved_at) "
+    "VALUES ('D-2026-0001', 'director', 'diane', 'Diane Noël', '2026-11-23T06:35:29.123456Z')",
+)
+
+
+def test_lists_of_before_0009_stay_as_they_are(empty_url: str, other_url: str) -> None:
+    """A database in use comes from 0008 with its lists: what nobody kept is NULL, and new lists keep it."""
+    database = Database(empty_url)
+    with database.write(synced=True) as connection:
+        upgrade(connection, revision="0008")
+    for statement in LIST_OF_BEFORE:
+        change(database, statement)
+    tables = ("disposal_list", "disposal_item", "disposal_approval")
+    ((head,), items, approvals) = [rows(database, f"SELECT * FROM {table}") for table in tables]
+    assert "proposed_by_full_name" not in {name for name, *_ in description(empty_url)["disposal_list"]["columns"]}
+    database.migrate()
+    assert value(database, "SELECT version_num FROM alembic_version") == "0009"
+    assert [rows(database, f"SELECT * FROM {table}") for table in tables] == [[(*head, None)], items, approvals]
+    made = {"list_id": "D-2026-0002", "site": "CHU", "site_kind": "public", "as_of": "2026-11-23", "items": []}
+    with database.write(synced=False) as connection:
+        event = Event(1, NOW, "disposal_proposed", "810001234567", {**made, "full_name": "Élodie Le Goff"})
+        disposal.apply_proposed(connection, event)
+    with database.read() as connection:
+        found = {each.list_id: each for each in disposal.all_lists(connection)}
+        assert [item.state for item in disposal.items(connection, "D-2026-0001")] == ["listed"]
+    database.close()
+    assert {name: each.proposed_by_full_name for name, each in found.items()} == {
+        "D-2026-0001": None,
+        "D-2026-0002": "Élodie Le Goff",
+    }
+    assert {each.proposed_by for each in found.values()} == {"810001234567"}
+    fresh = Database(other_url)
+    fresh.migrate()
+    fresh.close()
+    assert description(empty_url) == description(other_url)
 
 
 def test_revisions_are_one_line_of_files() -> None:
