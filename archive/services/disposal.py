@@ -19,6 +19,7 @@ from archive.errors import DisposalRefused, NoSuchList, NotAllowed, NothingDue
 from archive.index import accounts, assessments, disposal as table
 from archive.index.disposal import Approval, DisposalItem, DisposalList
 from archive.index.session import Connection
+from archive.part10.text import fold
 from archive.services.assess import Assessor
 from archive.services.clock_trust import check_clock
 from archive.services.disposal_lines import difference, read_lines
@@ -34,6 +35,7 @@ MOST_INSTANCES: Final = 100_000
 ALREADY_LISTED: Final = "already on an open list"
 _PAGE: Final = 250
 _LONGEST: Final = 500
+_WORD: Final = re.compile(r"\w+")
 _NUMBER: Final = re.compile(r"D-[0-9]{4}-[0-9]{4,9}")
 _SYSTEM: Final = "drimbox"
 
@@ -310,7 +312,7 @@ def _check_other_person(connection: Connection, view: ListView, who: Person) -> 
         raise NotAllowed(name=who.name, reason="one person signs in one office only")
 
 
-def _proposer_names(connection: Connection, head: DisposalList) -> set[str]:
+def _proposer_names(connection: Connection, head: DisposalList) -> set[tuple[str, ...]]:
     """Return what the proposer was called when they proposed, and what their account is called now.
 
     A provider's person has no account; a list of before the full name was kept has none; an account may be renamed.
@@ -320,8 +322,9 @@ def _proposer_names(connection: Connection, head: DisposalList) -> set[str]:
     return {_folded(full_name) for full_name in known if full_name is not None}
 
 
-def _folded(full_name: str) -> str:
-    return " ".join(full_name.casefold().split())
+def _folded(full_name: str) -> tuple[str, ...]:
+    """Return the words of a name without case and accents, in no order: a provider may say ``LE GOFF ELODIE``."""
+    return tuple(sorted(_WORD.findall(fold(full_name))))
 
 
 def _head(connection: Connection, list_id: str) -> DisposalList:

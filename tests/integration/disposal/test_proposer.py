@@ -22,7 +22,15 @@ from tests.integration.index.making import value
 RPPS = "810001234567"
 PROVIDER = Professionals([Rule(frozenset({"archivist", "director"}))])
 PROPOSED = "whoever proposed a list does not approve it"
-SPELLINGS = ["Élodie Le Goff", "élodie le goff", "ÉLODIE LE GOFF", "  Élodie  Le\u00a0Goff "]
+SPELLINGS = [
+    "Élodie Le Goff",
+    "élodie le goff",
+    "ÉLODIE LE GOFF",
+    "  Élodie  Le\u00a0Goff ",
+    "E\u0301lodie Le Goff",
+    "LE GOFF Elodie",
+    "Le-Goff, Élodie",
+]
 
 
 def by_provider(given: str, family: str, subject: str = RPPS) -> Person:
@@ -71,7 +79,7 @@ def assert_refused(disposals: Disposals, list_id: str, who: Person) -> None:
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_who_proposed_by_the_provider_does_not_sign_by_an_account(office: Office, spelling: str) -> None:
-    """No account of the proposer's name exists: their full name is known from the list, case and spaces aside."""
+    """No account of the proposer's name exists: their full name is known from the list, however it is written."""
     list_id = proposed_by(office, by_provider("Élodie", "Le Goff"))
     with office.ledger.database.read() as connection:
         assert accounts.find(connection, RPPS) is None
