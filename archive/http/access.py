@@ -18,7 +18,7 @@ Authenticator = Callable[[Scope], Person | None]
 """Says who sends a request, or None when it does not know; raises NotAuthenticated or NotAllowed to refuse it.
 
 It gets the ASGI scope: ``client`` is the address of who asks, proxies believed, ``extensions["tls"]`` has the client's
-certificate. It may block: it runs in a thread.
+certificate. It may block for a request with a cookie or an ``Authorization``, for which it runs in a thread.
 """
 
 REASON_HEADER: Final = "access-reason"

@@ -37,6 +37,7 @@ from archive.http.surfaces import Surface, find_surface
 from archive.services.people import Person
 
 _log = logs.get(__name__)
+_SECRETS: Final = (b"cookie", b"authorization")
 _NOWHERE: Final = Surface("", Response())
 
 
@@ -75,6 +76,11 @@ class Guard:
         return next((person for person in found if person is not None), None)
 
 
+def _shows_something(scope: Scope) -> bool:
+    """Tell whether there is a secret to be looked up or asked about: that may block, and goes to a thread."""
+    return any(name in _SECRETS for name, _ in scope["headers"])
+
+
 class _Exchange:
     """One request and its answer."""
 
@@ -111,7 +117,7 @@ class _Exchange:
             raise TooManyRequests(reason="too many requests")
         if surface is _NOWHERE:
             raise NoSuchResource(reason="no such path")
-        self._person = await run_in_threadpool(guard.person, scope)
+        self._person = await run_in_threadpool(guard.person, scope) if _shows_something(scope) else guard.person(scope)
         if self._person is None and not surface.is_public:
             await self._refuse_unknown()
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from urllib.parse import parse_qs, urlsplit
 
@@ -117,6 +118,22 @@ def test_one_that_refuses_ends_it() -> None:
     response = ask(guard(refuses, somebody), "/api/who")
     assert response.status_code == 401
     assert "expired" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_elsewhere"),
+    [({}, False), ({"Authorization": "Bearer x"}, True), ({"cookie": "drimbox=x"}, True), ({"Accept": "*/*"}, False)],
+)
+def test_a_secret_is_looked_at_in_another_thread(headers: dict[str, str], is_elsewhere: bool) -> None:
+    """To look it up may take time, and nobody else waits for that; an address alone is known at once."""
+    threads: list[threading.Thread] = []
+
+    def notes(scope: Scope) -> Person | None:
+        threads.append(threading.current_thread())
+        return somebody(scope)
+
+    assert ask(guard(notes), "/api/who", headers=headers).status_code == 200
+    assert (threads != [threading.current_thread()]) == is_elsewhere
 
 
 def test_who_is_unknown() -> None:
