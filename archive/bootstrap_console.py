@@ -66,7 +66,7 @@ def _pages(core: Core, desk: Desk, background: Background) -> Sequence[Pages]:
     return (
         StudyPages(desk, studies, assessor, audit, holds, facts, evidence, lists, utc_now, mirror.run),
         HoldPages(desk, holds, studies, mirror.run),
-        FactPages(desk, DeathSearch(core.ledger), Contradictions(assessor, utc_now)),
+        FactPages(desk, DeathSearch(core.ledger), Contradictions(assessor, utc_now), studies),
         ListPages(desk, lists, disposals_of(core), destruction_of(core), studies, background),
         DuePages(desk, as_of, utc_now),
         EvidencePages(desk, evidence, studies),

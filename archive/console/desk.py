@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from archive import logs
+from archive.console import refusals
 from archive.console.catalogue import LANGUAGES, catalogue, choose
 from archive.console.forms import COOKIE, FIELD, Fields, FormTokens, new_cookie, parse_form
 from archive.console.pages import LANGUAGE_COOKIE
@@ -200,12 +201,12 @@ class Desk:
 
 
 def told_of(error: ArchiveError, visit: Visit) -> dict[str, Any]:
-    """Return an error's kind and what to do, in the language of whoever looks, and what it says itself, in English."""
+    """Return an error's kind and what to do, in the language of whoever looks, and what it says itself."""
     words = catalogue(visit.language)
     names: Sequence[str] = [kind.__name__ for kind in type(error).__mro__]
     headline = next(words.messages[f"error.{name}"] for name in names if f"error.{name}" in words.messages)
     advice = next((words.messages[f"advice.{name}"] for name in names if f"advice.{name}" in words.messages), "")
-    return {"headline": headline, "advice": advice, "detail": error.message}
+    return {"headline": headline, "advice": advice, "detail": refusals.told(error, visit.language)}
 
 
 def _query_of(visit: Visit) -> str:

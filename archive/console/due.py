@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -12,14 +12,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from archive.clock import Clock
+from archive.console import formats
+from archive.console.catalogue import catalogue
 from archive.console.desk import Desk
 from archive.console.visit import Visit
 from archive.services.as_of import AsOf
 from archive.services.people import Permission
 
-_YEARS_AHEAD: Final = 25
+_MOST_MONTHS: Final = 25 * 12
 _YEARS_SHOWN: Final = 12
 _FIRST: Final = date(1970, 1, 1)
+_SHOWN: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +40,18 @@ class DuePages:
     def show(self, visit: Visit) -> Response:
         """Show what is due by a day: one that is given, or so many months from today as the slider says."""
         today, sites = self.clock().date(), self.desk.sites_of(visit)
-        site = visit.asked("site")
-        chosen = sites & {site} if site else sites
-        on = _day_of(visit, today)
+        site, stranger = _site_of(visit, sites)
+        chosen = {site} if site else sites
+        on, odd = _day_of(visit, today)
         ends = list(_year_ends(today))
         found, *years = self.as_of.several([on, *ends], chosen)
         values = {
             "due": found,
             "on": on,
+            "problems": [text for text in (odd, stranger) if text],
             "today": today,
             "months": _months(today, on),
-            "most_months": _YEARS_AHEAD * 12,
+            "most_months": _MOST_MONTHS,
             "years": years,
             "most": max((each.free.size_bytes + each.blocked.size_bytes for each in years), default=0) or 1,
             "sites": sorted(sites),
@@ -56,15 +60,48 @@ class DuePages:
         return self.desk.show(visit, "due.html", values)
 
 
-def _day_of(visit: Visit, today: date) -> date:
-    """Return the day that was asked for; one far away is brought near."""
-    latest = _later(today, _YEARS_AHEAD * 12)
-    with suppress(ValueError):
-        return min(max(date.fromisoformat(visit.asked("on")), _FIRST), latest)
-    months = visit.asked("months")
-    if months.isascii() and months.isdigit() and len(months) < 5:
-        return _later(today, min(int(months), _YEARS_AHEAD * 12))
-    return today
+def _site_of(visit: Visit, sites: Collection[str]) -> tuple[str, str]:
+    """Return the site that was asked for, "" for all of them, and what is wrong with it, "" when it is taken.
+
+    Who may not know of a site is told the same as of one that is not there.
+    """
+    site = visit.asked("site")
+    if not site or site in sites:
+        return site, ""
+    return "", catalogue(visit.language).text("due.no_site", site=_short(site))
+
+
+def _day_of(visit: Visit, today: date) -> tuple[date, str]:
+    """Return the day that was asked for, one far away brought near, and what is wrong with it, "" when it is taken."""
+    words, latest = catalogue(visit.language), _later(today, _MOST_MONTHS)
+    day, wrong = _months_later(visit, today)
+    if text := visit.asked("on"):
+        try:
+            asked = date.fromisoformat(text)
+        except ValueError:
+            wrong = words.text("due.no_date", text=_short(text))
+        else:
+            day = min(max(asked, _FIRST), latest)
+            first, last = (formats.day(each, visit.language) for each in (_FIRST, latest))
+            wrong = "" if day == asked else words.text("due.far", first=first, last=last)
+    shown = words.text("due.instead", day=formats.day(day, visit.language))
+    return day, f"{wrong} {shown}" if wrong else ""
+
+
+def _months_later(visit: Visit, today: date) -> tuple[date, str]:
+    """Return the day that the slider says, today for none, and what is wrong with that."""
+    text = visit.asked("months")
+    is_number = text.isascii() and text.isdigit() and len(text) < 5
+    months = int(text) if is_number else 0
+    if not text or (is_number and months <= _MOST_MONTHS):
+        return _later(today, months), ""
+    wrong = catalogue(visit.language).text("due.no_months", text=_short(text), most=_MOST_MONTHS)
+    return _later(today, min(months, _MOST_MONTHS)), wrong
+
+
+def _short(text: str) -> str:
+    """Return what somebody wrote into an address, as far as it can be shown."""
+    return "".join(letter for letter in text[:_SHOWN] if letter.isprintable()) + "…" * (len(text) > _SHOWN)
 
 
 def _later(day: date, months: int) -> date:

@@ -17,9 +17,11 @@ from archive.index.death_candidates import DeathCandidate
 from archive.services.contradictions import Contradictions
 from archive.services.death_search import DeathSearch
 from archive.services.people import Permission
+from archive.services.study_view import StudyDesk
 from archive.uids import parse_uid
 
 _PAGE: Final = 50
+_STUDIES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class FactPages:
     desk: Desk
     deaths: DeathSearch
     contradictions: Contradictions
+    studies: StudyDesk
 
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
@@ -45,9 +48,13 @@ class FactPages:
         number = int(after) if after.isascii() and after.isdigit() and len(after) < 18 else 0
         found = self.deaths.waiting(self.desk.sites_of(visit), number, _PAGE + 1)
         shown = found[:_PAGE]
+        patients = {(each.site, each.patient_id) for each in shown}
         values = {
+            "studies": self.studies.of_patients(patients, visit.person),
+            "most": _STUDIES,
             "candidates": [_compared(each) for each in shown],
             "next_after": shown[-1].number if len(found) > _PAGE else None,
+            "is_first": not number,
         }
         return self.desk.show(visit, "candidates.html", values)
 
@@ -66,7 +73,8 @@ class FactPages:
         after = visit.asked("after")
         place = parse_uid(after, keyword="StudyInstanceUID") if after else ""
         found, following = self.contradictions.page(self.desk.sites_of(visit), place, _PAGE, visit.language)
-        return self.desk.show(visit, "contradictions.html", {"studies": found, "next_after": following})
+        values = {"studies": found, "next_after": following, "is_first": not place}
+        return self.desk.show(visit, "contradictions.html", values)
 
 
 def _compared(candidate: DeathCandidate) -> dict[str, Any]:

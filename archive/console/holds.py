@@ -85,7 +85,7 @@ class HoldPages:
     def place(self, visit: Visit) -> Response:
         """Place a hold on the studies and patients that are named, one a line."""
         person, site = visit.person, visit.given("site")
-        person.require(Permission.PLACE_HOLD, site)
+        person.require(Permission.PLACE_HOLD, site or None)
         try:
             wanted = NewHold(
                 site,
@@ -96,7 +96,7 @@ class HoldPages:
                 is_ahead=visit.given("is_ahead") == "1",
             )
             if site not in self.desk.sites:
-                raise InvalidHold(name="the site", reason="is not in the settings")
+                raise InvalidHold(name="the site", reason="is not in the settings" if site else "is missing")
             hold = self.holds.place(wanted, actor=person.name, sites=person.sites or None)
         except (HoldError, InvalidUid) as exc:
             return self._form(visit, exc)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
+from archive.console import refusals
 from archive.console.desk import Desk, told_of
 from archive.console.visit import Visit
 from archive.errors import ArchiveError, BadRequest, DisposalError, InvalidUid, NoSuchList, NotAllowed
@@ -92,7 +93,7 @@ class ListPages:
             "with_reference": WITH_REFERENCE,
             "is_ripe": self._is_ripe(view),
             "destroyers": DESTROYERS,
-            "proof": self._proof(view),
+            "proof": self._proof(visit, view),
             "problem": None if error is None else told_of(error, visit),
             "ticked": visit.all_given("study"),
             "entered": _entered(visit),
@@ -112,7 +113,7 @@ class ListPages:
         is_over = head.waiting_until is not None and head.waiting_until <= today
         return head.state == "destroying" or (head.state == "approved" and is_over)
 
-    def _proof(self, view: ListView) -> dict[str, Any] | None:
+    def _proof(self, visit: Visit, view: ListView) -> dict[str, Any] | None:
         """Return what the certificate proves, verified now with the archive's own key; None when there is none yet."""
         if view.head.state != "destroyed":
             return None
@@ -121,7 +122,7 @@ class ListPages:
             key = self.destruction.signer.public_key()
             body = certificates.verify(document, public_key=key)
         except ArchiveError as exc:
-            return {"is_valid": False, "reason": exc.message}
+            return {"is_valid": False, "reason": refusals.told(exc, visit.language)}
         return {"is_valid": True, "body": body, "public_key": key}
 
     # ---- papers --------------------------------------------------------------------------------------------------
@@ -147,17 +148,17 @@ class ListPages:
     # ---- acts ----------------------------------------------------------------------------------------------------
 
     def preview(self, visit: Visit) -> Response:
-        """Show what a list of today would hold."""
+        """Show what a list of today would hold; of which site is asked first when there are several."""
         return self._preview(visit, None)
 
     def _preview(self, visit: Visit, error: ArchiveError | None) -> Response:
         sites = sorted(self.desk.sites_of(visit))
-        site = visit.given("site") or visit.asked("site") or (sites[0] if sites else "")
-        if site not in sites:
+        site = visit.given("site") or visit.asked("site") or (sites[0] if len(sites) == 1 else "")
+        if not sites or (site and site not in sites):
             raise NotAllowed(name=visit.person.name, reason="the account is not for this site")
         proposal, problem = None, None if error is None else told_of(error, visit)
         try:
-            proposal = self.disposals.preview(site)
+            proposal = self.disposals.preview(site) if site else None
         except ArchiveError as exc:
             problem = problem or told_of(exc, visit)
         values = {"sites": sites, "site": site, "proposal": proposal, "most": MOST_STUDIES, "problem": problem}

@@ -5,7 +5,7 @@ A link's token comes in a body, never in an address: browsers keep what stands b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -34,6 +34,9 @@ from archive.services.sign_in import SignIn
 
 PATH: Final = "/login"
 CEREMONY: Final = "drimbox-ceremony"
+INVITE: Final = "drimbox account invite"
+RECOVER: Final = "drimbox account recover"
+"""What brings in who has no key, once there is an account (docs/operations.md, More people, spare keys, lost keys)."""
 _MAX_BODY_BYTES: Final = 64 * 1024
 
 
@@ -68,8 +71,8 @@ def login_router(entrance: Entrance, *more: Route) -> Router:
     return Router(
         [
             Route("/", pages.sign_in, methods=["GET"]),
-            Route("/first", partial(_link_page, is_first=True), methods=["GET"]),
-            Route("/link", partial(_link_page, is_first=False), methods=["GET"]),
+            Route("/first", pages.first, methods=["GET"]),
+            Route("/link", pages.link, methods=["GET"]),
             Route("/out", pages.sign_out, methods=["POST"]),
             Route("/add", pages.add, methods=["POST"]),
             Route("/begin", steps.begin, methods=["POST"]),
@@ -99,16 +102,33 @@ class _Pages:
         values = {"to": local_path(request.query_params.get("to")), "has_provider": self.entrance.has_provider}
         return render(request, "login/sign_in.html", {"words": text, **values})
 
+    async def first(self, request: Request) -> Response:
+        """Show the form of the first administrator, or that there is one: what the link holds is not in the address."""
+        text = words(language_of(request))
+        if await run_in_threadpool(self.entrance.invitations.has_accounts):
+            return render(request, "login/used.html", {"words": text, "invite": INVITE, "recover": RECOVER}, status=410)
+        return render(request, "login/link.html", {"words": text, "is_first": True})
+
+    async def link(self, request: Request) -> Response:
+        """Show the page on which a link makes a passkey."""
+        return render(request, "login/link.html", {"words": words(language_of(request)), "is_first": False})
+
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
+        return await _answered(request, self._sign_out)
+
+    async def add(self, request: Request) -> Response:
+        """Lead to the page where one more key is made."""
+        return await _answered(request, self._add)
+
+    async def _sign_out(self, request: Request) -> Response:
         token = await _checked_form(request)
         await run_in_threadpool(self.entrance.sessions.end, token, address=address_of(request.scope))
         response = RedirectResponse(f"{PATH}/", 303)
         drop_cookie(response, request, SESSION)
         return response
 
-    async def add(self, request: Request) -> Response:
-        """Lead to the page where one more key is made."""
+    async def _add(self, request: Request) -> Response:
         await _checked_form(request)
         person = signed_in_person(request.scope)
         if person is None or person.via != PASSKEY:
@@ -117,8 +137,14 @@ class _Pages:
         return RedirectResponse(f"{PATH}/link#{token}", 303)
 
 
-async def _link_page(request: Request, *, is_first: bool) -> Response:
-    return render(request, "login/link.html", {"words": words(language_of(request)), "is_first": is_first})
+async def _answered(request: Request, act: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Do what a form asks for; one that is of another session gets a page in the reader's language."""
+    try:
+        return await act(request)
+    except NotAllowed as exc:
+        lang = language_of(request)
+        values = {"words": words(lang), "reason": told(exc, lang)}
+        return render(request, "login/refused.html", values, status=problem_of(exc).status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +178,10 @@ class _Steps:
 
     async def _answer(self, request: Request, do: Callable[..., Response], prove: Callable[..., Any]) -> Response:
         """Do a step; what goes wrong is told in the reader's language beside the problem."""
-        if not self.entrance.origin.is_same(request.scope):
-            raise NotAllowed(name="(unknown)", reason="the request was not made by a page of this archive")
-        body = await _read_json(request)
         try:
+            if not self.entrance.origin.is_same(request.scope):
+                raise NotAllowed(name="(unknown)", reason="the request was not made by a page of this archive")
+            body = await _read_json(request)
             return await run_in_threadpool(do, request, body, prove)
         except ArchiveError as exc:
             return problem_of(exc).response({"message": told(exc, language_of(request))})

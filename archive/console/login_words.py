@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from archive.console import refusals
 from archive.console.catalogue import catalogue
 from archive.errors import ArchiveError
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "title": ("Sign in", "Connexion"),
-    "archive": ("Image archive", "Archive d’images"),
     "sign_in": ("Sign in with a passkey", "Se connecter avec une clé d’accès"),
     "sign_in_help": (
         "Your key asks for a finger or a PIN. No name and no password are needed.",
@@ -37,6 +37,31 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "You start this archive. Choose a name; your key will be asked for next.",
         "Vous démarrez cette archive. Choisissez un nom ; votre clé sera demandée ensuite.",
     ),
+    "first_again": (
+        "The link works once, for a short time. If it is refused, start the archive again: it prints another.",
+        "Le lien sert une fois, peu de temps. S’il est refusé, redémarrez l’archive : elle en imprime un autre.",
+    ),
+    "first_used": (
+        "This link was used: the archive has its first administrator.",
+        "Ce lien a servi : l’archive a son premier administrateur.",
+    ),
+    "first_used_sign_in": (
+        "If that is you, sign in with your passkey.",
+        "Si c’est vous, connectez-vous avec votre clé d’accès.",
+    ),
+    "first_used_invite": (
+        "For somebody else, an operator makes a link:",
+        "Pour une autre personne, un exploitant fait un lien :",
+    ),
+    "first_used_invited": (
+        'NAME --as OPERATOR --full-name "FULL NAME" --role ROLE',
+        'NOM --as EXPLOITANT --full-name "NOM COMPLET" --role RÔLE',
+    ),
+    "first_used_lost": (
+        "For who lost every key, on the archive’s machine:",
+        "Pour qui a perdu toutes ses clés, sur la machine de l’archive :",
+    ),
+    "first_used_recovered": ("NAME", "NOM"),
     "link_title": ("Your passkey", "Votre clé d’accès"),
     "link_help": (
         "Make the passkey by which you will sign in. This link works once.",
@@ -54,32 +79,17 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "go_on": ("Go on", "Continuer"),
     "again": ("Back to signing in", "Retour à la connexion"),
     "refused_title": ("Not signed in", "Connexion refusée"),
+    "technical": ("technical detail:", "détail technique, en anglais :"),
     "language": ("Français", "English"),
 }
 _OTHER: Final = {"en": "fr", "fr": "en"}
 
-_ERRORS: Final[Mapping[str, str]] = {
-    "LinkRefused": "Le lien a déjà servi, est trop ancien ou a été remplacé : demandez-en un autre à un exploitant.",
-    "PasskeyRefused": "La clé d’accès n’a pas été acceptée.",
-    "SignInExpired": "Cette tentative de connexion est terminée, ou vient d’un autre navigateur : recommencez.",
-    "TooManyAttempts": "Trop de tentatives depuis cette adresse : réessayez dans {minutes} minutes.",
-    "ProviderFailed": "Le fournisseur d’identité ne peut pas être utilisé. Les clés d’accès fonctionnent toujours.",
-    "TokenRefused": "La réponse du fournisseur d’identité n’est pas acceptée.",
-    "AccountRefused": "Ce nom de compte n’est pas accepté : 2 à 32 signes parmi a-z, 0-9, point, tiret ; "
-    "et un nom complet.",
-}
-_IDENTITIES: Final[Mapping[str, str]] = {
-    "manipulator": "L’accès des manipulateurs ERM demande une identité professionnelle vérifiée (RPPS). "
-    "Faites-la enregistrer auprès de votre établissement, puis reconnectez-vous.",
-    "no_rule": "Votre profession ne donne accès à aucun rôle dans cette archive. Adressez-vous à un exploitant.",
-    "no_identifier": "Le fournisseur d’identité n’a pas transmis votre identifiant national.",
-}
-
 
 def words(lang: str) -> dict[str, str]:
-    """Return every text in a language, and ``other``, the language one can change to."""
+    """Return every text in a language, with ``other``, the language one can change to, and ``archive``, the product."""
     place = 0 if lang == "en" else 1
-    return {name: both[place] for name, both in _WORDS.items()} | {"other": _OTHER[lang]}
+    archive = catalogue("en" if lang == "en" else "fr").text("name")
+    return {name: both[place] for name, both in _WORDS.items()} | {"other": _OTHER[lang], "archive": archive}
 
 
 def role_names(roles: Iterable[str], lang: str) -> list[str]:
@@ -89,8 +99,7 @@ def role_names(roles: Iterable[str], lang: str) -> list[str]:
 
 
 def told(error: ArchiveError, lang: str) -> str:
-    """Return what went wrong, in a language; English for what no page expects."""
-    if lang == "en":
-        return error.message
-    french = _IDENTITIES.get(str(error.fields.get("code"))) or _ERRORS.get(type(error).__name__)
-    return error.message if french is None else french.format(**error.fields)
+    """Return what went wrong, in a language; what no page expects is marked as technical."""
+    mark = _WORDS["technical"][1]
+    parts = refusals.told(error, lang)
+    return "".join(f"{mark} {part.text}" if part.is_technical and lang != "en" else part.text for part in parts)

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from archive.console import formats
 from archive.console.catalogue import Language, catalogue
+from archive.console.refusals import said
 
 PATH: Final = "/console"
 STATIC: Final = Path(str(files("archive.console") / "static"))
@@ -56,6 +57,7 @@ def environment(language: Language) -> Environment:
         "t": words.text,
         "n": words.counted,
         "found": words.found,
+        "said": partial(said, language=language),
         "language": language,
         "at": address_of,
         "asset": asset,

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from archive.clock import Clock
+from archive.console import refusals
 from archive.console.catalogue import catalogue
 from archive.console.desk import Desk, told_of
 from archive.console.timeline import timeline
@@ -114,9 +115,9 @@ class StudyPages:
         try:
             found = explain_study(self.assessor, uid, as_of=today, language=visit.language)
         except RetentionError as exc:
-            return {"explanation": None, "line": None, "unexplained": exc.message}
+            return {"explanation": None, "line": None, "unexplained": refusals.told(exc, visit.language)}
         line = timeline(found, today, catalogue(visit.language))
-        return {"explanation": found, "line": line, "unexplained": ""}
+        return {"explanation": found, "line": line, "unexplained": ()}
 
     # ---- acts ----------------------------------------------------------------------------------------------------
 

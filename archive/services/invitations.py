@@ -70,6 +70,11 @@ class Invitations:
         """Make a link by which somebody gives their own account one more key. Raises AccountRefused."""
         return self._made(self._link(ADD, self._account(person.name), by=person.name))
 
+    def has_accounts(self) -> bool:
+        """Tell whether there is an account: the first administrator's link makes no other then."""
+        with self.ledger.database.read() as connection:
+            return bool(accounts.all_accounts(connection))
+
     def open(self, token: str) -> Invitation:
         """Return what a link is for; raise LinkRefused when it is no longer good."""
         with self.ledger.database.read() as connection:

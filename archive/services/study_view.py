@@ -15,7 +15,7 @@ from typing import Final
 from archive.audit import Body, Entry
 from archive.clock import Clock
 from archive.errors import NoSuchResource
-from archive.index import packs, patient_facts, study_details, tombstones
+from archive.index import gathering, packs, patient_facts, study_details, tombstones
 from archive.index.packs import PackRow
 from archive.index.session import Connection
 from archive.index.study_details import CopyCount, SeriesRecord, StudyRecord
@@ -126,6 +126,23 @@ class StudyDesk:
             if person.is_for(record.site)
         }
 
+    def of_patients(
+        self, patients: Collection[tuple[str, str]], person: Person
+    ) -> dict[tuple[str, str], Sequence[FoundStudy]]:
+        """Return the studies of patients, (site, PatientID), that the person may know of, the newest exam first.
+
+        Those of records that are linked to a patient's are among them.
+        """
+        with self.committer.read() as connection:
+            uids = {patient: _of_patient(connection, *patient) for patient in patients}
+        found = self.records([uid for each in uids.values() for uid in each], person)
+        return {
+            patient: sorted(
+                (found[uid] for uid in each if uid in found), key=lambda study: study.record.study_date, reverse=True
+            )
+            for patient, each in uids.items()
+        }
+
     def references(self, study_instance_uids: Collection[str]) -> dict[str, str]:
         """Return where those of these studies that the archive has are shown."""
         with self.committer.read() as connection:
@@ -170,6 +187,11 @@ def _resolved(connection: Connection, reference: str, person: Person) -> StudyRe
     if not person.is_for(record.site):
         raise NoSuchResource(reason="the archive has no study under this address")
     return record
+
+
+def _of_patient(connection: Connection, site: str, patient_id: str) -> Sequence[str]:
+    names = patient_facts.one_patient(connection, site, [patient_id])
+    return [row.study_instance_uid for row in gathering.of_patients(connection, site, names)]
 
 
 def _matching(connection: Connection, text: str) -> Iterator[StudyRecord]:

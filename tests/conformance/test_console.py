@@ -60,7 +60,8 @@ def pages_of(house: House) -> list[str]:
     return [
         *("/", "/studies", *studies, f"{studies[-1]}/evidence", "/holds", "/holds/new", f"/holds/H-{year}-0001"),
         *("/facts", "/facts/contradictions", "/lists", "/lists/propose?site=default", f"/lists/D-{year}-0001"),
-        *("/due?months=120", "/evidence", "/quarantine", "/jobs", "/audit", "/no-such-page", work),
+        *("/due?months=120", "/due?on=0&site=x", "/holds?page=9", "/evidence", "/quarantine", "/jobs", "/audit"),
+        *("/lists/propose", "/no-such-page", work),
     ]
 
 

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page
 
 from archive.cli import root
 from tests.archive_process import ArchiveProcess, running_archive
+from tests.axe import violations
 from tests.chromium import VirtualKey, browsing, running_browser
 from tests.dcmtk import free_port
 
@@ -144,15 +145,26 @@ def invite(house: House, name: str, role: str) -> str:
 
 
 def test_the_first_administrator_is_made_by_the_link_and_the_link_is_spent(tmp_path: Path, browser: Browser) -> None:
-    """The printed link makes an operator with a passkey, once; it is in no log, and a restart prints no other."""
+    """The printed link makes an operator with a passkey, once; it is in no log, and a restart prints no other.
+
+    A form that was open meanwhile is refused; who opens the link later is told at once, with what to do.
+    """
     with new_archive(tmp_path) as archive:
-        with browsing(browser) as page:
-            make_first(page, archive)
-            assert "Operator" in page.get_by_role("main").inner_text()
         with browsing(browser) as other:
             VirtualKey(other)
-            fill_first(other, archive, "eve")
+            other.goto(archive.first_link)
+            other.get_by_label("Account name").fill("eve")
+            other.get_by_label("Full name").fill("Eve Le Goff")
+            with browsing(browser) as page:
+                make_first(page, archive)
+                assert "Operator" in page.get_by_role("main").inner_text()
+            other.keyboard.press("Enter")
             assert "link is used" in message(other)
+            other.reload()
+            assert "This link was used" in other.get_by_role("alert").inner_text()
+            assert "drimbox account invite NAME" in other.get_by_role("main").inner_text()
+            assert other.get_by_label("Account name").count() == 0
+            assert violations(other) == []
         names = archive.index_row("SELECT count(*), min(name), max(name) FROM account")
         assert names == (1, "anne", "anne")
         token = urlsplit(archive.first_link).fragment

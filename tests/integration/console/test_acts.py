@@ -90,6 +90,18 @@ def test_a_hold_that_says_too_little_is_not_placed(office: House, wrong: dict[st
     assert office.journal("hold_placed") == []
 
 
+def test_which_site_a_hold_is_of_is_asked_when_there_are_several(office: House) -> None:
+    """None is taken because its name comes first; what was chosen stays when the form comes back."""
+    anne, nina = office.browser("anne", "fr"), office.browser("nina", "fr")
+    assert "Choisir un site" in anne.text("/holds/new") and "Choisir un site" not in nina.text("/holds/new")
+    for browser in (anne, nina):
+        missing = browser.post("/holds/new", {**WHY, "site": "", "studies": study_uid(1)})
+        assert missing.status_code == 422 and "le site manque" in words_of(missing.text)
+    wrong = anne.post("/holds/new", {**WHY, "site": "default", "studies": study_uid(99)})
+    assert "<option selected>default" in wrong.text and "Choisir un site" not in words_of(wrong.text)
+    assert office.journal("hold_placed") == []
+
+
 def test_a_patient_and_studies_not_there_yet_can_be_held(office: House) -> None:
     """One a line; ahead of their arrival when that is asked for."""
     fields = {**WHY, "site": "default", "studies": f"{study_uid(8)}\n{study_uid(9)}", "patient_ids": "PID 8\nPID1"}
@@ -133,6 +145,29 @@ def waited(house: House, name: str, path: str) -> str:
             return words_of(page.text)
         threading.Event().wait(0.1)
     raise AssertionError("the work does not end")
+
+
+def test_which_site_a_list_is_for_is_asked_when_there_are_several(office: House) -> None:
+    """None is taken because its name comes first; who has one site, or came from one, is not asked."""
+    anne, nina = office.browser("anne", "fr"), office.browser("nina", "fr")
+    asked = anne.get("/lists/propose")
+    assert asked.status_code == 200 and "Choisir un site" in words_of(asked.text)
+    assert "Bordereau de" not in words_of(asked.text) and "Proposer ce bordereau" not in words_of(asked.text)
+    chosen = anne.get("/lists/propose?site=default").text
+    assert "Bordereau de default" in words_of(chosen) and "Choisir un site" not in words_of(chosen)
+    own = nina.text("/lists/propose")
+    assert "Bordereau de Nord" in own and "Choisir un site" not in own
+    assert nina.get("/lists/propose?site=default").status_code == 403
+    assert anne.get("/lists/propose?site=Ailleurs").status_code == 403
+
+
+def test_what_is_due_at_a_site_leads_to_its_list(office: House) -> None:
+    """The site that was looked at is the one proposed for; of another day, or to who may not, nothing is offered."""
+    anne = office.browser("anne")
+    assert 'href="/console/lists/propose?site=default"' in anne.get("/due?site=default").text
+    assert 'href="/console/lists/propose"' in anne.get("/due").text
+    assert "/console/lists/propose" not in anne.get("/due?site=default&months=12").text
+    assert "/console/lists/propose" not in office.browser("diane").get("/due?site=default").text
 
 
 def test_nobody_approves_what_they_proposed(office: House) -> None:
@@ -191,6 +226,26 @@ def test_a_candidate_is_confirmed_or_rejected_once(office: House) -> None:
     assert david.post("/facts/candidates/x", {"decision": "confirm"}).status_code == 404
     assert office.browser("diane").post("/facts/candidates/3", {"decision": "confirm"}).status_code == 403
     assert len(office.journal("candidate_confirmed")) == len(office.journal("candidate_rejected")) == 1
+
+
+def test_a_candidate_leads_to_the_studies_of_the_patient(office: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has to say whether it is this patient looks at what is known; the address names nobody."""
+    from archive.services.death_search import DeathSearch
+    from tests.insee import insee_line
+
+    monkeypatch.setattr("archive.console.facts._STUDIES", 1)
+    file = office.folder / "deces.txt"
+    file.write_text(insee_line() + "\n")
+    search = DeathSearch(office.core.ledger)
+    search.run(file, sites=frozenset({"default"}), actor="anne", progress=lambda _done, _total: None)
+    office.receive(*images(50, 1, PatientID="PID1", exam_on="20110405"))
+    page = office.browser("david", "fr").get("/facts").text
+    card = next(each for each in page.split('class="card"') if "PID1 (default)" in each)
+    assert f'href="/console/studies/{office.reference(50)}"' in card and "05/04/2011 CT" in words_of(card)
+    assert "et 1 autre" in words_of(card) and office.reference(1) not in card
+    assert not re.search(r'href="[^"]*PID', page)
+    assert office.browser("david").get(f"/studies/{office.reference(50)}").status_code == 200
+    assert "PID1" not in office.browser("nina").get("/facts").text
 
 
 def test_a_contradiction_is_settled_by_withdrawing_the_wrong_fact(office: House) -> None:

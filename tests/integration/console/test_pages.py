@@ -185,8 +185,26 @@ def test_what_becomes_due_grows_with_the_date(house: House) -> None:
     assert "2 studies that may go" in later and "Hospital: death" in later
     same = browser.text("/due?months=120")
     assert "2 studies that may go" in same
-    for nonsense in ("on=2026-99-99", "on=0001-01-01", "months=-1", "months=99999", "site=Nowhere"):
-        assert browser.get(f"/due?{nonsense}").status_code == 200
+
+
+@pytest.mark.parametrize("nonsense", ["on=2026-99-99", "on=0001-01-01", "months=-1", "months=99999", "site=Nowhere"])
+def test_a_wrong_day_or_site_in_the_address_is_told(house: House, nonsense: str) -> None:
+    """The figures are of the day and the sites that the page names; what was asked for is never taken in silence."""
+    browser = house.browser("anne", "fr")
+    page = browser.get(f"/due?{nonsense}")
+    answer = page.text.partition('id="due-answer"')[2]
+    assert page.status_code == 200 and 'role="alert"' in answer and "éliminables" in words_of(answer)
+    assert 'role="alert"' not in browser.get("/due").text
+    assert 'name="site" value="Nowhere"' not in page.text
+
+
+def test_a_site_of_others_in_the_address_tells_nothing_of_it(house: House) -> None:
+    """Who acts for another site gets the figures of their own, and what was asked for is shown as text."""
+    nina = house.browser("nina", "en")
+    assert "“default” is not one of your sites" in nina.text("/due?site=default")
+    assert "0 studies that may go" in nina.text("/due?site=default")
+    page = nina.get("/due?site=%3Cscript%3Ex%3C/script%3E")
+    assert "<script>x" not in page.text and "&lt;script&gt;x" in page.text
 
 
 def test_evidence_has_metrics_and_the_picture(house: House) -> None:

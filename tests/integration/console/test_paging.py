@@ -11,7 +11,7 @@ from archive.clock import utc_now
 from archive.index import set_aside
 from archive.services.holds import LIFTERS, REVIEWERS, Holds, NewHold
 from archive.services.people import PERMISSIONS, Permission, roles_with
-from tests.console_house import House, images, study_uid
+from tests.console_house import House, images, study_uid, words_of
 from tests.integration.index.making import change
 from tests.objects import changed, ct_dataset
 
@@ -87,6 +87,56 @@ def test_several_found_studies_are_listed_with_what_tells_them_apart(office: Hou
     page = office.browser("anne", "en").post("/studies", {"number": "TWO"})
     assert [office.reference(number) in page.text for number in (71, 72)] == [True, True]
     assert "MR" in page.text and "1\u00a0Jan\u00a02011" in page.text
+
+
+# ---- beyond the last page ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/holds",
+        "/holds?all=1",
+        "/lists",
+        "/lists/D",
+        "/quarantine",
+        "/jobs",
+        "/evidence",
+        "/studies/7/evidence",
+        "/studies/7",
+    ],
+)
+def test_a_page_beyond_the_last_says_so_and_leads_to_the_first(house: House, path: str) -> None:
+    """No listing takes a page that is not there for an empty list; the first page, asked for or not, is as ever."""
+    year = house.core.ledger.clock().year
+    path = path.replace("/7", f"/{house.reference(7)}").replace("/D", f"/D-{year:04d}-0001")
+    page = f"{path}{'&' if '?' in path else '?'}page="
+    french, english = (house.browser("clara", language) for language in ("fr", "en"))
+    assert "Il n'y a pas de page 999 : la liste est plus courte." in french.text(f"{page}999")
+    answer = english.get(f"{page}999")
+    assert answer.status_code == 200 and "There is no page 999: the list is shorter." in words_of(answer.text)
+    assert f'<a href="/console{path}">Go to the first page</a>' in answer.text
+    assert 'rel="prev"' not in answer.text
+    for first in (path, f"{page}1", f"{page}x"):
+        assert "There is no page" not in english.text(first)
+
+
+@pytest.mark.parametrize(("path", "after"), [("/facts", "99999"), ("/facts/contradictions", "9.9")])
+def test_where_a_list_ends_says_so_and_leads_to_the_first(house: House, path: str, after: str) -> None:
+    """Who goes on after the last one is not told that nothing waits."""
+    browser = house.browser("clara", "fr")
+    answer = browser.get(f"{path}?after={after}")
+    assert "Il n'y en a pas d'autres à partir d'ici." in words_of(answer.text)
+    assert f'<a href="/console{path}">' in answer.text.partition("<main")[2]
+    assert "Aucun" not in words_of(answer.text.partition("<main")[2])
+    assert "pas d'autres" not in browser.text(path)
+
+
+def test_evidence_of_other_sites_alone_on_a_page_leads_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page may hold nothing for somebody of some sites; what follows can still be gone to."""
+    monkeypatch.setattr("archive.console.evidence._PAGE", 0)
+    page = house.browser("nina", "en").get("/evidence").text
+    assert "Nothing of your sites on this page." in words_of(page) and 'rel="next"' in page
 
 
 # ---- the console and the commands ask for the same -----------------------------------------------------------------

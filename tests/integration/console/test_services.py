@@ -91,6 +91,23 @@ def test_records_that_are_one_patient_are_told_beside_each_other(office: House) 
     assert desk_of(office).show(office.reference(3), access()).linked == []
 
 
+def test_the_studies_of_patients_are_told_with_those_of_linked_records(office: House) -> None:
+    """The newest first; none of another site's, nor to who is for another site; who has none has none."""
+    desk, wanted = desk_of(office), [("default", "PID1"), ("default", "PID3"), ("Nord", "PID1"), ("default", "NOBODY")]
+    FactsByHand(office.core.ledger).link(new_link("default", "PID1", "PID2", "fusion"), actor="anne")
+    office.receive(*images(40, 1, PatientID="PID1", exam_on="20100101"))
+    found = desk.of_patients(wanted, ANNE)
+    uids = {patient: [each.record.study_instance_uid for each in studies] for patient, studies in found.items()}
+    assert uids == {
+        ("default", "PID1"): [study_uid(40), study_uid(1), study_uid(2)],
+        ("default", "PID3"): [study_uid(3)],
+        ("Nord", "PID1"): [],
+        ("default", "NOBODY"): [],
+    }
+    assert found["default", "PID3"][0].reference == office.reference(3)
+    assert set(map(len, desk.of_patients(wanted, NINA).values())) == {0}
+
+
 def test_a_number_that_is_several_things_leads_to_each_study_once(office: House) -> None:
     """One study's PatientID may be another's AccessionNumber."""
     office.receive(

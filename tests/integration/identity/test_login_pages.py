@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from archive.config import HttpSettings
-from archive.console.login import Entrance, login_surface
+from archive.console.login import INVITE, RECOVER, Entrance, login_surface
 from archive.http.guard import Bounds, Guard
 from archive.http.origins import Origin
 from archive.http.server import HttpServer
@@ -92,11 +94,64 @@ def test_a_session_leads_on_to_where_one_wanted(web: httpx.Client, invitations: 
     assert "/console/" in web.get("/login/").text
 
 
+@pytest.mark.parametrize(
+    ("lang", "used", "command"),
+    [
+        ("fr", "Ce lien a servi", 'drimbox account invite NOM --as EXPLOITANT --full-name "NOM COMPLET" --role RÔLE'),
+        ("en", "This link was used", 'drimbox account invite NAME --as OPERATOR --full-name "FULL NAME" --role ROLE'),
+    ],
+)
+def test_the_first_link_says_at_once_that_it_was_used(
+    web: httpx.Client, invitations: Invitations, lang: str, used: str, command: str
+) -> None:
+    """No form is filled in for nothing: the page says what brings somebody in now. Before, it is the form."""
+    before = web.get("/login/first", params={"lang": lang})
+    assert before.status_code == 200 and 'name="full_name"' in before.text and used not in before.text
+    make_first(web, invitations)
+    web.cookies.clear()
+    after = web.get("/login/first", params={"lang": lang})
+    told = html.unescape(after.text)
+    assert after.status_code == 410 and used in told and "<form" not in told
+    assert command in told and "drimbox account recover" in told and 'href="/login/"' in told
+    assert 'id="passkey"' in web.get("/login/link").text
+
+
+def test_the_commands_of_the_page_are_commands() -> None:
+    """What somebody is told to type is there, with these options, and is in the manual."""
+    from archive.cli.account import command
+
+    manual = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+    for written in (INVITE, RECOVER):
+        assert written.removeprefix("drimbox account ") in command.commands
+        assert f"{written} " in manual
+    options = {option for each in command.commands["invite"].params for option in each.opts}
+    assert {"--as", "--full-name", "--role"} <= options
+
+
 def test_what_another_page_sends_is_refused(web: httpx.Client) -> None:
     """Before and after signing in, whatever it holds."""
     for path in ("/login/begin", "/login/complete", "/login/link/begin", "/login/link/complete"):
         for headers in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}):
             assert web.post(path, json={}, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/login/out", "/login/add"])
+def test_a_form_of_another_session_is_told_on_a_page(web: httpx.Client, invitations: Invitations, path: str) -> None:
+    """Who signs out in a tab that was left open reads why it is refused, in their language, and can go on."""
+    make_first(web, invitations)
+    for lang, told in (("fr", "le formulaire n'est pas de cette session"), ("en", "load the page again")):
+        refused = web.post(path, data={"form_token": "00"}, params={"lang": lang})
+        page = html.unescape(refused.text)
+        assert refused.status_code == 403 and told in page and 'href="/login/"' in page
+        assert refused.headers["content-type"].startswith("text/html")
+
+
+def test_what_a_proxy_hides_is_told_in_the_readers_language(web: httpx.Client) -> None:
+    """The script shows this message: the origin is not the one the archive is set to."""
+    headers = {"origin": "https://elsewhere.example", "accept-language": "fr"}
+    refused = web.post("/login/begin", json={}, headers=headers)
+    assert refused.status_code == 403
+    assert "la demande ne vient pas d'une page de cette archive" in refused.json()["message"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff"])

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from archive import errors
+from archive.console import refusals
 from archive.console.catalogue import LANGUAGES, catalogue
 from archive.console.desk import Desk, told_of
 from archive.console.forms import FormTokens
@@ -176,7 +177,7 @@ def test_a_form_that_is_too_old_is_told_as_that(room: Room) -> None:
 def test_another_language_shows_the_same_page(room: Room, asked: str, back: str) -> None:
     """What the page was asked for stays in its address; that something was done is not told twice."""
     room.handler = lambda visit: room.desk.show(visit, "error.html", {"headline": "", "advice": "", **told})
-    told = {"detail": "", "status_code": 200}
+    told = {"detail": (), "status_code": 200}
     page = html.unescape(room.ask("GET", asked).text)
     found, token = re.search('name="back" value="([^"]*)"', page), re.search('form_token" value="([^"]*)"', page)
     assert found is not None and token is not None and found[1] == back
@@ -238,12 +239,13 @@ def every_error() -> Iterator[ArchiveError]:
 
 @pytest.mark.parametrize("error", list(every_error()), ids=lambda error: type(error).__name__)
 def test_every_error_is_a_page_with_its_status(room: Room, error: ArchiveError) -> None:
-    """The status is that of the port's one table; the message is told as English, below a headline."""
+    """The status is that of the port's one table; what is technical is marked as English, below a headline."""
     room.handler = raising(error)
     answer = room.ask("GET", "/page", headers={"accept-language": "fr"})
     problem = problem_of(error)
     assert answer.status_code == problem.status
-    assert '<p lang="en">' in answer.text
+    technical = [part.text for part in refusals.told(error, "fr") if part.is_technical]
+    assert re.findall('<span lang="en">(.*?)</span>', html.unescape(answer.text)) == technical
     assert answer.headers.get("retry-after") == problem.headers.get("Retry-After")
 
 

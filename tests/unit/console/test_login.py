@@ -8,8 +8,9 @@ import pytest
 from starlette.requests import Request
 
 from archive import errors
+from archive.console.catalogue import LANGUAGES, catalogue
 from archive.console.login import local_path
-from archive.console.login_words import _ERRORS, _WORDS, role_names, told, words
+from archive.console.login_words import _WORDS, role_names, told, words
 from archive.console.pages import POLICY, STATIC, environment, language_of, render
 from archive.services.people import ROLES, Person
 
@@ -89,6 +90,19 @@ def test_every_text_is_there_in_both_languages() -> None:
     assert words("fr")["other"] == "en"
 
 
+def test_the_archive_has_one_name() -> None:
+    """Who signs in and goes on to the console reads the same name on both, in each language."""
+    for language in LANGUAGES:
+        assert words(language)["archive"] == catalogue(language).text("name")
+        page = bytes(render(request(f"lang={language}"), "login/refused.html", refused(language)).body).decode()
+        assert page.count(catalogue(language).text("name")) == 2
+
+
+def refused(language: str) -> dict[str, object]:
+    """Return what a page of a refusal needs."""
+    return {"words": words(language), "reason": "x"}
+
+
 def test_every_role_has_a_name_in_both_languages() -> None:
     """They are those of the console; what nobody named is shown as it is written."""
     for lang in ("en", "fr"):
@@ -96,15 +110,24 @@ def test_every_role_has_a_name_in_both_languages() -> None:
     assert role_names(["operator", "radiologist", "other"], "fr") == ["Exploitant", "Radiologue", "other"]
 
 
-@pytest.mark.parametrize("name", sorted(_ERRORS))
-def test_every_error_of_signing_in_is_told_in_french(name: str) -> None:
+@pytest.mark.parametrize("kind", [*errors.SignInError.__subclasses__(), errors.AccountRefused])
+def test_every_error_of_signing_in_is_told_in_french(kind: type[errors.ArchiveError]) -> None:
     """The French text fits the error's own fields, and the English is the error's message."""
-    error = getattr(errors, name)(reason="why", minutes=10, person="x", name="x")
+    error = kind(reason="there is no such open account", minutes=10, person="x", name="x")
     assert told(error, "en") == error.message
     assert "{" not in told(error, "fr")
-    assert told(error, "fr") != error.message
+    assert "technique" not in told(error, "fr") and told(error, "fr") != error.message
+
+
+def test_what_a_library_says_of_a_passkey_is_marked_as_technical() -> None:
+    """Better in English than not at all; what it means is French."""
+    error = errors.PasskeyRefused(reason="Wrong challenge in response")
+    french = "La clé d'accès n'a pas été acceptée : détail technique, en anglais : Wrong challenge in response."
+    assert told(error, "fr") == french
+    assert told(error, "en") == error.message
 
 
 def test_an_error_no_page_expects_is_told_as_it_is() -> None:
     """Better in English than not at all."""
-    assert told(errors.StorageFull(floor_mib=1), "fr") == errors.StorageFull(floor_mib=1).message
+    error = errors.RebuildRefused(reason="why")
+    assert told(error, "fr") == f"détail technique, en anglais : {error.message}"

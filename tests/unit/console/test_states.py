@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from archive.console.catalogue import Language
+from archive.console.refusals import Part, told
 from archive.console.rendering import Renderer, environment
 from archive.errors import AuditBroken
 from archive.services.audit_search import AccessEntry, Accesses
@@ -48,7 +50,7 @@ def worked(kind: str, **values: Any) -> Work:
     return work
 
 
-def shown(work: Work, language: Language = "en", error: dict[str, str] | None = None) -> str:
+def shown(work: Work, language: Language = "en", error: Mapping[str, object] | None = None) -> str:
     """Return the page of a piece of work."""
     share = work.done / work.total if work.total else None
     return page("work.html", language, work=work, error=error, share=share)
@@ -84,9 +86,9 @@ def test_copies_that_are_left_are_named_with_the_reason() -> None:
 def test_work_that_failed_says_so() -> None:
     """With its error if it is one of ours; else that the log has it."""
     error = AuditBroken(sequence=7, reason="an entry is missing")
-    told = {"headline": "The chain of the journal is broken", "advice": "", "detail": error.message}
-    refused = shown(worked("journal_check", ended_at=NOW, error=error), error=told)
-    assert "Stopped" in refused and told["headline"] in refused and "an entry is missing" in refused
+    problem = {"headline": "The chain of the journal is broken", "advice": "", "detail": told(error, "en")}
+    refused = shown(worked("journal_check", ended_at=NOW, error=error), error=problem)
+    assert "Stopped" in refused and "The chain of the journal is broken" in refused and "an entry is missing" in refused
     assert "Internal error" in shown(worked("journal_check", ended_at=NOW, is_broken=True))
 
 
@@ -120,14 +122,14 @@ def test_a_role_of_a_later_version_is_shown_as_it_is() -> None:
     """Words that the catalogue does not have fall back to themselves, escaped."""
     stranger = Person("x", "X", frozenset({"<new_role>"}))
     text = Renderer(FRAME | {"person": stranger}).render(
-        "error.html", "fr", {"headline": "h", "advice": "", "detail": "d", "status_code": 404}
+        "error.html", "fr", {"headline": "h", "advice": "", "detail": (Part("d"),), "status_code": 404}
     )
     assert "&lt;new_role&gt;" in text
 
 
 def test_who_may_not_open_the_console_is_offered_no_search() -> None:
     """The frame of a refusal has no section, no search and no way to one."""
-    text = page("error.html", "en", headline="h", advice="", detail="d", status_code=403, navigation=[])
+    text = page("error.html", "en", headline="h", advice="", detail=(Part("d"),), status_code=403, navigation=[])
     assert 'role="search"' not in text and 'href="/console/"' in text.partition("<main")[0]
     assert "Back to the overview" not in text
 
