@@ -18,7 +18,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from archive import logs
+from archive import logs, tcp
 from archive.clock import Clock
 from archive.config import DicomSettings
 from archive.dimse import acceptor, command as dimse
@@ -132,6 +132,7 @@ class Server:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.prepare(listener)
         try:
             listener.bind((host, port))
         except OSError as exc:

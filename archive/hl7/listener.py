@@ -55,6 +55,7 @@ class Listener:
             return None
         listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.prepare(listener)
         try:
             listener.bind((host, port))
         except OSError as exc:

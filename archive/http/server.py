@@ -10,7 +10,7 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from archive import logs
+from archive import logs, tcp
 from archive.clock import monotonic
 from archive.config import HttpSettings
 from archive.errors import ConfigError
@@ -79,6 +79,7 @@ class HttpServer:
 def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    tcp.prepare(listener)
     try:
         listener.bind((host, port))
         listener.listen(_BACKLOG)

@@ -22,9 +22,12 @@ class FromAfar(socket.socket):
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
 def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two ends of one connection inside the machine."""
-    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
-    with socket.create_server((request.param, 0), family=family) as listener:
+    """Two ends of one connection inside the machine: who connected, and what a prepared listener accepted."""
+    with socket.socket(socket.AF_INET6 if ":" in request.param else socket.AF_INET) as listener:
+        other_than_reno(listener)
+        tcp.prepare(listener)
+        listener.bind((request.param, 0))
+        listener.listen()
         ours = socket.create_connection(listener.getsockname()[:2])
         theirs, _ = listener.accept()
     with ours, theirs:
@@ -45,8 +48,13 @@ def other_than_reno(connection: socket.socket) -> bytes:
     return congestion(connection)
 
 
+def test_what_is_accepted_begins_unpaced(pair: tuple[socket.socket, socket.socket]) -> None:
+    """A connection is not paced for a moment, whatever the machine is set to: pacing would not end again."""
+    assert congestion(pair[1]) == b"reno"
+
+
 def test_inside_a_machine_nothing_is_paced(pair: tuple[socket.socket, socket.socket]) -> None:
-    """Whatever the machine is set to, a connection between two programs of it is not slowed, at either end."""
+    """A connection between two programs of one machine is not slowed, at either end."""
     for connection in pair:
         other_than_reno(connection)
         tcp.set_up(connection)
@@ -56,13 +64,14 @@ def test_inside_a_machine_nothing_is_paced(pair: tuple[socket.socket, socket.soc
 
 
 def test_to_another_machine_the_setting_of_the_machine_holds(pair: tuple[socket.socket, socket.socket]) -> None:
-    """How a line between machines is used is for its administrator to say."""
-    ours = pair[0]
-    before = other_than_reno(ours)
-    with FromAfar(ours.family, ours.type, ours.proto, ours.detach()) as afar:
-        tcp.set_up(afar)
-        assert congestion(afar) == before
-        assert afar.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    """How a line between machines is used is for its administrator to say, accepted or made."""
+    with socket.socket() as fresh:
+        of_machine = congestion(fresh)
+    for connection in pair:
+        with FromAfar(connection.family, connection.type, connection.proto, connection.detach()) as afar:
+            tcp.set_up(afar)
+            assert congestion(afar) == of_machine
+            assert afar.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_peer_that_is_gone_is_found_by_who_reads(pair: tuple[socket.socket, socket.socket]) -> None:
