@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
 
+from archive.services.evidence import EvidenceRoom, PackEvidence
 from archive.services.people import PERMISSIONS, Permission
 from tests.console_house import IMAGE, PEOPLE, SCRIPT, House, study_uid, words_of
 
@@ -212,10 +214,29 @@ def test_evidence_has_metrics_and_the_picture(house: House) -> None:
     browser, base = house.browser("anne", "fr"), f"/studies/{house.reference(7)}/evidence"
     words = browser.text(base)
     assert "Plus petit PSNR" in words and "minimum 48" in words and "openjph" in words
+    assert "détail technique" not in words, "the source of a cap is a citation"
     picture = browser.get(f"{base}/0.png")
     assert picture.headers["content-type"] == "image/png" and picture.content.startswith(b"\x89PNG")
     assert browser.get(f"{base}/7.png").status_code == 404
     assert browser.get(f"{base}/x.png").status_code == 404
+
+
+def test_why_a_series_stayed_lossless_is_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the language of the page; what a library said is marked as its words."""
+    path, of_study = f"/studies/{house.reference(7)}/evidence", EvidenceRoom.of_study
+    changed = {"lossy": False, "allowed": False, "cap": None, "reasons": ["US: never, by the site's rules"]}
+
+    def kept(room: EvidenceRoom, uid: str) -> list[PackEvidence]:
+        pack = of_study(room, uid)[0]
+        bodies = [{**pack.body, **changed, "why": why} for why in ("the rules forbid it", "libx: -3")]
+        return [replace(pack, body=body) for body in bodies]
+
+    monkeypatch.setattr(EvidenceRoom, "of_study", kept)
+    words = house.browser("anne", "fr").text(path)
+    assert "US : jamais, d'après les règles du site" in words and "les règles l'interdisent" in words
+    assert "détail technique, en anglais : libx: -3" in words
+    words = house.browser("anne", "en").text(path)
+    assert "US: never, by the site's rules" in words and "the rules forbid it" in words
 
 
 def test_a_certificate_is_verified_where_it_is_shown(house: House) -> None:

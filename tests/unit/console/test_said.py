@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,8 @@ from archive.errors import ArchiveError
 from archive.services import disposal, disposal_lines
 from archive.services.people import ROLES
 from retention_rules.errors import InvalidFacts
+from tiering.lossy_rules import SeriesFacts, SiteRules, may_be_lossy
+from tiering.lossy_tables import load_rules
 
 ROOT = Path(__file__).parents[3]
 CONSOLE = ROOT / "archive" / "console"
@@ -60,6 +63,10 @@ FOLLOWED = {
     ("archive/services/set_aside.py", "reason"),
 }
 """Reasons that a name stands for: what it may hold is found where it is assigned or returned, in the same file."""
+
+
+ARGUMENTS = {"add": 0, "_StaysLossless": 0, "refuse": 1, "LossyChoice": 1, "_lossless": 2}
+"""Who is given a reason why a series stays lossless, and as which argument."""
 
 
 class Reason(NamedTuple):
@@ -320,3 +327,48 @@ def test_what_somebody_wrote_fills_a_hole_as_it_is() -> None:
     """A site or a PatientID that looks like a hole or a sentence is not looked into."""
     error = errors.NothingToHold(reason="{reason} is not a site this account acts for")
     assert told(error, "fr") == (Part("Rien n'a été gelé : {reason} n'est pas un site de ce compte."),)
+
+
+# ---- why a series stays lossless ---------------------------------------------------------------------------------
+
+
+def obstacles() -> Iterator[ast.expr]:
+    """Yield what the lossy pipeline writes into evidence: what forbids it, why no step held, what a gate found."""
+    files = {file for file in (ROOT / "tiering").glob("lossy*.py") if file.stem != "lossy_tables"}
+    for file in sorted(files | {ROOT / "tiering/quality.py"}):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Yield) and node.value is not None and file.stem in ("lossy_rules", "quality"):
+                yield node.value
+            elif isinstance(node, ast.Call):
+                yield from node.args[ARGUMENTS.get(ast.unparse(node.func).rpartition(".")[2], len(node.args)) :][:1]
+
+
+def test_why_a_series_stays_lossless_is_said_in_french() -> None:
+    """What the rules, the pipeline and the gates write into evidence, whatever fills the holes."""
+    found = [node for node in obstacles() if is_text(node) and ast.unparse(node) != "'every frame passed'"]
+    assert len(found) > 25
+    assert [ast.unparse(node) for node in found if not is_known(node)] == []
+
+
+def test_the_verdict_of_every_rule_is_said_in_french() -> None:
+    """Each modality and word that is never compressed with loss, and one that no table has."""
+    rules = load_rules()
+    plain = SeriesFacts("CT", frozenset({"1.2.840.10008.5.1.4.1.1.2"}), frozenset({"MONOCHROME2"}), 16, 12)
+    series = [replace(plain, modality=modality) for modality in (*rules.never.modalities, "XX", "")]
+    series += [replace(plain, image_types=frozenset({word})) for word in rules.never.image_types]
+    series += [replace(plain, sop_class_uids=frozenset(), photometrics=frozenset({"YBR_ICT", "XYZ"}))]
+    verdicts = [may_be_lossy(facts, rules) for facts in series]
+    told_why = {reason for verdict in verdicts for reason in verdict.reasons}
+    assert not any(verdict.allowed for verdict in verdicts)
+    assert [reason for reason in sorted(told_why) if said(reason, "fr")[0].is_technical] == []
+
+
+def test_a_citation_stays_as_it_is() -> None:
+    """The society's own words; that the site lowered the cap is said in French behind them."""
+    rules = load_rules(site=SiteRules(caps={"CT": 4.0}))
+    facts = SeriesFacts("CT", frozenset({"1.2.840.10008.5.1.4.1.1.2"}), frozenset({"MONOCHROME2"}), 16, 12)
+    (reason,) = may_be_lossy(facts, rules).reasons
+    quote = reason.partition(", lowered")[0]
+    assert quote != reason
+    assert french(reason) == f"{quote}, abaissé à 4 : 1 par le site"
+    assert french(quote) == quote
