@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -220,6 +221,22 @@ def test_a_list_waits_for_those_whose_office_has_not_signed(office: House) -> No
     disposals.approve(list_id, "archives_officer", who=PEOPLE["aude"], reference="V")
     assert waiting(office, "anne").get("lists_ripe") == 1
     assert waiting(office, "nina").get("lists_ripe") is None
+
+
+@pytest.mark.parametrize(("seconds", "age", "is_new"), [(0.01, 6, True), (0.01, 3, False), (2.0, 60, False)])
+def test_what_has_just_come_in_is_counted_where_that_is_quick(
+    office: House, seconds: float, age: int, is_new: bool
+) -> None:
+    """Whoever sends a study and looks sees it; where counting takes long nobody waits for it."""
+    watching = watching_of(office.core)
+    counted = watching.keeper.refresh()
+    before = replace(counted.totals, studies=0)
+    then = utc_now() - timedelta(seconds=age)
+    watching.keeper.latest = replace(counted, totals=before, seconds=seconds, taken_at=then)
+    desk = OverviewDesk(watching.keeper, watching.meter, ListDesk(office.core.database), utc_now)
+    shown = desk.overview(PEOPLE["olga"], SITES).figures
+    assert shown is not None and counted.totals.studies > 0
+    assert shown.totals.studies == (counted.totals.studies if is_new else 0)
 
 
 def test_figures_that_are_not_counted_yet_keep_nobody_waiting(office: House) -> None:
