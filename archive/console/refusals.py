@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import takewhile
 from string import Formatter
 from typing import Final, Protocol
 
@@ -23,6 +24,9 @@ _JOINS: Final = (("; ", " ; "), (" or ", " ou "), (", ", ", "))
 
 _LONGEST: Final = 2000
 """Characters that are looked up: a sentence of ours is never longer."""
+
+_DEEPEST: Final = 5
+"""So often a sentence of ours stands in another at most; what others wrote may look as if it went on for ever."""
 
 
 class Told(Protocol):
@@ -48,7 +52,7 @@ class Part:
 def told(error: Told, language: str) -> Sequence[Part]:
     """Return what an error says, in a language."""
     french = None if language == "en" else _table().get(type(error).__doc__ or "")
-    parts = None if french is None else _filled(french, {name: str(value) for name, value in error.fields.items()})
+    parts = None if french is None else _filled(french, {name: str(value) for name, value in error.fields.items()}, 0)
     return said(error.message, language) if parts is None else parts
 
 
@@ -56,23 +60,25 @@ def said(text: str, language: str) -> Sequence[Part]:
     """Return what a service said or kept in English, in a language."""
     if language == "en" or not text:
         return (Part(text),)
-    return _found(text[:_LONGEST]) or (Part(text, is_technical=True),)
+    return _found(text[:_LONGEST], 0) or (Part(text, is_technical=True),)
 
 
-def _found(text: str) -> Sequence[Part] | None:
-    """Return the French of a text; None for one that the table does not hold."""
+def _found(text: str, depth: int) -> Sequence[Part] | None:
+    """Return the French of a text that stands in so many others; None for one that the table does not hold."""
     exact = _table().get(text)
     if exact is not None:
         return (Part(exact),)
+    if depth == _DEEPEST:
+        return None
     for pattern, french in _patterns():
         match = pattern.fullmatch(text)
-        parts = None if match is None else _filled(french, match.groupdict())
+        parts = None if match is None else _filled(french, match.groupdict(), depth + 1)
         if parts is not None:
             return parts
-    return _joined(text)
+    return _joined(text, depth + 1)
 
 
-def _filled(french: str, values: Mapping[str, str]) -> Sequence[Part] | None:
+def _filled(french: str, values: Mapping[str, str], depth: int) -> Sequence[Part] | None:
     """Return a French sentence with its holes filled; None when one that has to be known (``:known``) is not.
 
     ``{reason:fr}`` is said in French too, ``{until:day}`` is a day as people write it, ``{name:maybe}`` a word of
@@ -87,7 +93,7 @@ def _filled(french: str, values: Mapping[str, str]) -> Sequence[Part] | None:
         if form == "day":
             parts.append(Part(formats.day(value, "fr")))
             continue
-        inner = _found(value) if form else (Part(value),)
+        inner = _found(value, depth) if form else (Part(value),)
         if inner is None and form == "known":
             return None
         parts += inner or (Part(value, is_technical=form != "maybe"),)
@@ -105,12 +111,13 @@ def _merged(parts: Iterable[Part]) -> Sequence[Part]:
     return merged
 
 
-def _joined(text: str) -> Sequence[Part] | None:
+def _joined(text: str, depth: int) -> Sequence[Part] | None:
     """Return the French of several things in one text, when every one of them is known."""
     for english, french in _JOINS:
-        found = [_found(each) for each in text.split(english)] if english in text else []
-        if found and all(found):
-            says = ["".join(part.text for part in parts or ()) for parts in found]
+        each_found = (_found(each, depth) for each in text.split(english)) if english in text else ()
+        known = [*takewhile(bool, each_found)]
+        if known and len(known) == text.count(english) + 1:
+            says = ["".join(part.text for part in parts or ()) for parts in known]
             return (Part(french.join(says)),)
     return None
 

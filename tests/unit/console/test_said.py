@@ -329,6 +329,12 @@ def test_what_somebody_wrote_fills_a_hole_as_it_is() -> None:
     assert told(error, "fr") == (Part("Rien n'a été gelé : {reason} n'est pas un site de ce compte."),)
 
 
+@pytest.mark.parametrize("text", ["a: " * 660 + "a", "x: a. " * 330, "a or b: c, " * 180, "a; " * 600 + "b: " * 50])
+def test_what_looks_like_sentences_without_end_stays_as_it_is(text: str) -> None:
+    """A text that others wrote may look like sentence in sentence; it is given up and shown, whatever its length."""
+    assert said(text, "fr") == (Part(text, is_technical=True),)
+
+
 # ---- why a series stays lossless ---------------------------------------------------------------------------------
 
 
