@@ -98,8 +98,7 @@ class Connection(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         self._stop_clock()
-        late = TooSlow(seconds=self.header_seconds, reason="the headers do not come")
-        self._deadline = self.loop.call_later(self.header_seconds, self._refuse, late)
+        self._deadline = self.loop.call_later(self.header_seconds, self._refuse_late)
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
@@ -109,6 +108,9 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
         self._refuse(BadRequest(reason="this is not HTTP/1.1"))
+
+    def _refuse_late(self) -> None:
+        self._refuse(TooSlow(seconds=self.header_seconds, reason="the headers do not come"))
 
     def _too_long(self) -> HeadersTooLong:
         return HeadersTooLong(limit_bytes=self.max_header_bytes, reason="too long")
