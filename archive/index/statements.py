@@ -50,11 +50,7 @@ class Statement:
 
     def rows(self, connection: Connection, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         """Yield the rows; for answers that fit in memory, PostgreSQL sends them all at once."""
-        cursor = self.run(connection, parameters)
-        try:
-            yield from cursor
-        finally:
-            cursor.close()
+        yield from _drained(self.run(connection, parameters))
 
 
 def rows_of(connection: Connection, query: Select[Any], values: Mapping[str, str]) -> Iterator[Row]:
@@ -62,9 +58,14 @@ def rows_of(connection: Connection, query: Select[Any], values: Mapping[str, str
 
     It is compiled once and kept: it has to be one of a few, not one made for the occasion.
     """
-    sql, names, parameters = _compiled(query, connection.dialect)
-    given = {**parameters, **values}
-    cursor = driver_of(connection).execute(sql, given if names is None else [given[name] for name in names])
+    sql, names, constants = _compiled(query, connection.dialect)
+    given = {**constants, **values}
+    parameters = given if names is None else [given[name] for name in names]
+    yield from _drained(driver_of(connection).execute(sql, parameters))
+
+
+def _drained(cursor: Any) -> Iterator[Row]:
+    """Yield the rows of a cursor; it is closed however that ends."""
     try:
         yield from cursor
     finally:
