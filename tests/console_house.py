@@ -169,6 +169,13 @@ class House:
         with self.core.committer.read() as connection:
             return reference_of(study_details.by_uid(connection, [study_uid(study)])[study_uid(study)])
 
+    def find_death(self) -> None:
+        """Search the archive for the one death that a file of INSEE has."""
+        file = self.folder / "deces.txt"
+        file.write_text(insee_line() + "\n")
+        search = DeathSearch(self.core.ledger)
+        search.run(file, sites=frozenset({"default"}), actor="anne", progress=lambda _done, _total: None)
+
     def tell(self, patient_id: str, kind: str, start: str | None, end: str | None = None) -> None:
         """Tell a fact about a patient."""
         fact = NewFact("default", patient_id, kind, "hl7:GAM", f"{patient_id}-{kind}-{start}", start, end)
@@ -256,11 +263,7 @@ def furnish(house: House) -> None:
     house.tell("PID4", "appeal", "2005-01-01", "2007-06-30")
     house.tell("PID4", "death", "2019-08-20")
     house.tell("PID5", "birth", "2013-01-01")
-    line = house.folder / "deces.txt"
-    line.write_text(insee_line() + "\n")
-    DeathSearch(house.core.ledger).run(
-        line, sites=frozenset({"default"}), actor="anne", progress=lambda _done, _total: None
-    )
+    house.find_death()
     hold = NewHold("default", "Recherche <b>clinique</b>", "Tribunal de Nantes", "RG 24/0117", patient_ids=("PID4",))
     Holds(house.core.ledger).place(hold, actor="anne", sites=None)
     with house.core.database.write(synced=False) as connection:

@@ -209,13 +209,7 @@ def test_what_changed_since_it_was_listed_is_sent_back_when_somebody_signs(offic
 
 def test_a_candidate_is_confirmed_or_rejected_once(office: House) -> None:
     """What both sides say is shown; the decision is journalled; a second one is refused."""
-    from archive.services.death_search import DeathSearch
-    from tests.insee import insee_line
-
-    file = office.folder / "deces.txt"
-    file.write_text(insee_line() + "\n")
-    search = DeathSearch(office.core.ledger)
-    search.run(file, sites=frozenset({"default"}), actor="anne", progress=lambda _done, _total: None)
+    office.find_death()
     david = office.browser("david", "en")
     words = david.text("/facts")
     assert "MOREAU HELENE MARIE" in words and "75056 PARIS" in words and "PID1" in words
@@ -230,14 +224,8 @@ def test_a_candidate_is_confirmed_or_rejected_once(office: House) -> None:
 
 def test_a_candidate_leads_to_the_studies_of_the_patient(office: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has to say whether it is this patient looks at what is known; the address names nobody."""
-    from archive.services.death_search import DeathSearch
-    from tests.insee import insee_line
-
     monkeypatch.setattr("archive.console.facts._STUDIES", 1)
-    file = office.folder / "deces.txt"
-    file.write_text(insee_line() + "\n")
-    search = DeathSearch(office.core.ledger)
-    search.run(file, sites=frozenset({"default"}), actor="anne", progress=lambda _done, _total: None)
+    office.find_death()
     office.receive(*images(50, 1, PatientID="PID1", exam_on="20110405"))
     page = office.browser("david", "fr").get("/facts").text
     card = next(each for each in page.split('class="card"') if "PID1 (default)" in each)

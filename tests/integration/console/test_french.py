@@ -7,7 +7,6 @@ import pytest
 from archive.clock import utc_now
 from archive.index import set_aside
 from tests.console_house import House, images, study_uid, words_of
-from tests.insee import insee_line
 
 WHY = {"reason": "contentieux", "authority": "Tribunal", "reference": "RG 1"}
 ENGLISH = {"the", "is", "of", "not", "this", "takes", "already", "drimbox"}
@@ -106,12 +105,7 @@ def test_the_reasons_of_jobs_and_the_doubts_of_candidates_are_french(office: Hou
 
 def test_a_decided_candidate_and_a_withdrawn_fact_are_refused_in_french(office: House) -> None:
     """Also what is no candidate at all."""
-    from archive.services.death_search import DeathSearch
-
-    file = office.folder / "deces.txt"
-    file.write_text(insee_line() + "\n")
-    search = DeathSearch(office.core.ledger)
-    search.run(file, sites=frozenset({"default"}), actor="anne", progress=lambda _done, _total: None)
+    office.find_death()
     david = office.browser("david", "fr")
     david.post("/facts/candidates/1", {"decision": "confirm"})
     said = [

@@ -39,13 +39,6 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         yield rig
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    """Lend threads that commit."""
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
-
-
 def intake(rig: Rig, pool: ThreadPoolExecutor, *, study: str = "") -> Intake:
     """Return what takes a body."""
     store = WebStore(rig.ingest, rig.clock, "DRIMBOX", accept_private=False, site_of=lambda person: "default")

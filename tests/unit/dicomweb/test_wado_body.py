@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ from archive.index.records import StoredInstance
 from archive.services.part10_files import Given, Part10, iter_prepared, prepare
 from archive.services.retrieve import Selection
 from tests.objects import ROOT
-from tests.unit.services.shelf import Shelf, series_shelf
+from tests.unit.services.shelf import Shelf
 
 
 class Scene:
@@ -49,20 +48,6 @@ class Scene:
     def is_closed(self) -> bool:
         """Tell whether no file is open any more."""
         return all(part.content._file.closed for part in self.opened)
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    """A shelf with a series of five images."""
-    with series_shelf(tmp_path) as shelf:
-        yield shelf
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    """Two threads."""
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
 
 
 def test_an_object_is_given_once_the_next_is_asked_for(shelf: Shelf, pool: ThreadPoolExecutor) -> None:

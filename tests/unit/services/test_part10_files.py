@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -28,7 +26,7 @@ from archive.services.part10_files import (
 )
 from archive.services.retrieve import Selection
 from tests.objects import ROOT, ct_dataset
-from tests.unit.services.shelf import Shelf, series_shelf
+from tests.unit.services.shelf import Shelf
 
 EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 JPEG, JPEG_LS, HTJ2K, HTJ2K_LOSSY = (f"1.2.840.10008.1.2.4.{each}" for each in (50, 80, 202, 203))
@@ -67,20 +65,6 @@ def test_nothing_fits(stored: str, accepted: list[str]) -> None:
     """Nothing is compressed for who asks; implicit VR and big endian are not for the web."""
     with pytest.raises(SyntaxNotAccepted):
         choose_syntax(stored, tuple(accepted))
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    """A shelf with a series of five images."""
-    with series_shelf(tmp_path) as shelf:
-        yield shelf
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    """Two threads."""
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
 
 
 def instances(shelf: Shelf) -> list[StoredInstance]:
